@@ -1,0 +1,371 @@
+"""The validated configuration of a run: defaults, presets, a YAML file and `--set key.path=value`, in this order.
+
+Every key has one meaning and is read by the code; an unknown key or value ends in one sentence with the nearest
+known name.  Nothing here imports torch: names of torch-side registries are listed below and a test compares them.
+"""
+
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from overread.errors import ConfigError
+
+__all__ = [
+    "PRESETS",
+    "ActiveConfig",
+    "Config",
+    "DataConfig",
+    "LnlConfig",
+    "ModelConfig",
+    "NoiseConfig",
+    "did_you_mean",
+    "load_config",
+]
+
+DataFormat = Literal["npz", "folder", "csv", "hdf5", "medmnist"]
+NoiseKind = Literal["symmetric", "class-dependent", "instance-dependent", "given"]
+LnlMethod = Literal["cross-entropy", "co-teaching", "co-teaching-vog"]
+Sampler = Literal["random", "entropy", "least-confidence", "margin", "bald", "coreset"]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # Pydantic takes true for 1, and YAML takes yes and on for true.
+        assert info.field_name
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("it is not a switch that is true or false")
+        return value
+
+
+class DataConfig(_Section):
+    """Where images and labels are and which part of them is used."""
+
+    path: Path | None = Field(None, description="file or folder; a name such as dermamnist for medmnist")
+    format: DataFormat | None = Field(None, description="taken from the path where it is not given")
+    image_size: Annotated[int, Field(ge=8, le=2048)] | None = Field(
+        None, description="pixels a side; images of other sizes are resized; none = as they are"
+    )
+    classes: tuple[str, ...] | None = Field(None, description="class names in order; none = those found, sorted")
+    image_root: Path | None = Field(None, description="csv: folder that image paths are relative to")
+    id_column: str | None = Field(None, description="csv: stable id; none = the path")
+    path_column: str = Field("path", description="csv: image path or name")
+    path_suffix: str = Field("", description="csv: added to the path column, such as .jpg")
+    label_column: str = Field("label", description="csv: reference label")
+    one_hot_columns: tuple[str, ...] = Field((), description="csv: one 0/1 column a class, instead of label_column")
+    given_column: str | None = Field(None, description="csv: second label column, for noise.kind=given")
+    group_column: str | None = Field(None, description="csv: items of one group stay in one split")
+    split_column: str | None = Field(None, description="csv: train, val or test")
+    metadata: Path | None = Field(None, description="csv: second table with the groups")
+    metadata_key: str = Field("image", description="csv: column of the second table that holds the image path or name")
+    test_path: Path | None = Field(None, description="a second source of the same format that becomes the test split")
+    val_fraction: Share = Field(0.1, description="share kept aside as val where the data brings no split")
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.2, description="share kept aside as test where the data brings no split"
+    )
+    imbalance_factor: Annotated[float, Field(ge=1.0)] | None = Field(
+        None, description="exponential long tail on the training split: largest over smallest class"
+    )
+    max_train: Annotated[int, Field(ge=2)] | None = Field(None, description="at most so many training items")
+    min_class_items: Count = Field(2, description="a class with fewer training items is an error")
+    on_error: Literal["stop", "skip"] = Field("stop", description="skip: leave out bad items and list them")
+    cache: Path | None = Field(None, description="folder of decoded images and embeddings; none = the user's cache")
+
+
+class NoiseConfig(_Section):
+    """How given labels are made from reference labels."""
+
+    kind: NoiseKind = "symmetric"
+    rate: Rate = Field(0.4, description="share of labels that become wrong; not used by kind=given")
+    exempt: tuple[str, ...] = Field((), description="symmetric: classes whose labels stay right")
+    pairs: tuple[tuple[str, str], ...] = Field((), description="class-dependent: from -> to; none = next class")
+    matrix: tuple[tuple[float, ...], ...] | None = Field(
+        None, description="class-dependent: T, instead of pairs and rate"
+    )
+    column: str | None = Field(None, description="given: name of the label column or annotator; none = the first")
+
+
+class ModelConfig(_Section):
+    """The classifier."""
+
+    name: str = Field("tf_efficientnet_lite0", description="any timm model")
+    mode: Literal["finetune", "frozen"] = "frozen"
+    weights: str = Field("packaged", description="packaged, none, hub, a timm/hub tag, or a file")
+    head: Literal["linear", "mlp"] = Field("linear", description="frozen: head trained on the embeddings")
+    hidden: Count = Field(256, description="frozen: width of the mlp head")
+    dropout: Rate = Field(0.2, description="dropout before the last layer; bald samples it")
+    input_size: Annotated[int, Field(ge=8, le=2048)] | None = Field(
+        None, description="pixels the network sees; none = data.image_size (finetune), 112 at least (frozen)"
+    )
+
+
+class LnlConfig(_Section):
+    """Phase 1: learning with noisy labels."""
+
+    method: LnlMethod = "co-teaching-vog"
+    epochs: Count = 50
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    mix_ratio: Share = Field(0.2, description="share of the picks made by VOG: 0 = loss only, 1 = VOG only")
+    forget_rate: Rate | Literal["estimate", "true"] = Field(
+        "estimate", description="share of labels thought wrong; true = the injected rate (simulation only)"
+    )
+    forget_ramp_epochs: Annotated[int, Field(ge=0)] = Field(10, description="epochs until the forget rate is reached")
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(11, description="epochs that pick by loss alone")
+    vog_window: Annotated[int, Field(ge=2)] = Field(5, description="epochs of gradients")
+    vog_normalise: Literal["none", "class"] = "none"
+    vog_source: Literal["training", "evaluation"] = Field(
+        "training",
+        description="gradients from the training forward pass, or from one evaluation pass per epoch",
+    )
+    clean_set: Literal["whole-set", "last-epoch"] = Field(
+        "whole-set",
+        description="one selection over all items under the evaluation transform, or the last epoch's batch picks",
+    )
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.01
+    momentum: Rate = 0.9
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
+    augment: bool = Field(True, description="finetune: random crop, flip, rotation, blur and colour jitter")
+
+
+class ActiveConfig(_Section):
+    """Phase 2: active label refinement."""
+
+    sampler: Sampler = "entropy"
+    rounds: Annotated[int, Field(ge=0)] = 8
+    budget: Count = Field(70, description="reads per round")
+    epochs: Count = Field(25, description="epochs of fine-tuning per round")
+    start: Literal["warm", "scratch"] = Field("warm", description="weights at the start of each round")
+    train_on: Literal["clean+bought", "bought"] = "clean+bought"
+    oracle_error: Rate = Field(0.0, description="share of reads that a simulated reader gets wrong")
+    label_leak: bool = Field(
+        False, description="reveal the truth of every presumed-clean item, as the published code does"
+    )
+    draws: Annotated[int, Field(ge=2)] = Field(20, description="bald: forward passes with dropout")
+
+
+class Config(_Section):
+    """Everything that a run depends on."""
+
+    preset: str = "default"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    out: Path | None = Field(None, description="run folder")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    threads: Count | None = Field(None, description="CPU threads; none = all cores")
+    checkpoint_seconds: Annotated[float, Field(ge=0.0)] = Field(30.0, description="least time between checkpoints")
+    data: DataConfig = DataConfig()
+    noise: NoiseConfig = NoiseConfig()
+    model: ModelConfig = ModelConfig()
+    lnl: LnlConfig = LnlConfig()
+    active: ActiveConfig = ActiveConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Config":
+        if self.noise.kind != "class-dependent" and (self.noise.pairs or self.noise.matrix):
+            raise ValueError("noise.pairs and noise.matrix belong to noise.kind=class-dependent")
+        if self.noise.pairs and self.noise.matrix:
+            raise ValueError("give noise.pairs or noise.matrix, not both")
+        if self.noise.kind != "symmetric" and self.noise.exempt:
+            raise ValueError("noise.exempt belongs to noise.kind=symmetric")
+        if self.noise.kind != "given" and self.noise.column:
+            raise ValueError("noise.column belongs to noise.kind=given")
+        if self.active.sampler == "bald" and self.model.dropout == 0.0:
+            raise ValueError("active.sampler=bald samples dropout masks, so model.dropout must be above 0")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Every value as plain JSON types, for files."""
+        return self.model_dump(mode="json")
+
+    def identity(self) -> str:
+        """A short digest of everything that can change a result: `out`, cache folder and checkpoint times cannot."""
+        values = self.settings()
+        for key in ("out", "checkpoint_seconds"):
+            values.pop(key)
+        values["data"].pop("cache")
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    # The published method, corrected: no label leak, forget rate estimated, one selection over the whole set.
+    "paper": {"lnl.method": "co-teaching-vog", "lnl.forget_rate": "estimate", "lnl.clean_set": "whole-set"},
+    # For comparison only: every presumed-clean item silently gets its true label, and the noise rate is known.
+    "paper-as-published": {
+        "lnl.method": "co-teaching-vog",
+        "lnl.forget_rate": "true",
+        "lnl.clean_set": "last-epoch",
+        "active.label_leak": True,
+    },
+    "cross-entropy": {"lnl.method": "cross-entropy", "active.sampler": "random"},
+}
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence fragment with the nearest known name, or all of them.
+
+    >>> did_you_mean("entropi", ["entropy", "margin"])
+    'did you mean entropy?'
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+
+
+def load_config(file: Path | None = None, settings: Sequence[str] = ()) -> Config:
+    """The configuration from defaults, preset, YAML `file` and `key.path=value` settings; later ones win.
+
+    Errors: ConfigError, one sentence that names the key, the value and the nearest known name.
+
+    >>> load_config(settings=["preset=paper", "seed=3"]).seed
+    3
+    """
+    given = _read_yaml(file) if file else {}
+    flat = dict(_flatten(given))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {setting!r} has not the form key.path=value")
+        _check_key(key.strip())
+        flat[key.strip()] = _parse_value(key.strip(), text)
+    preset = flat.get("preset", "default")
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ConfigError(f"preset {preset!r} is unknown: {did_you_mean(str(preset), PRESETS)}")
+    nested: dict[str, Any] = {}
+    for key, value in {**PRESETS[preset], **flat}.items():
+        _check_key(key)
+        section, _, leaf = key.rpartition(".")
+        target = nested.setdefault(section, {}) if section else nested
+        # YAML reads a bare `true` as a boolean; for the forget rate it is the name of an option.
+        target[leaf] = "true" if key == "lnl.forget_rate" and value is True else value
+    try:
+        return Config.model_validate(nested)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"the configuration file {file} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {file} cannot be read: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-45
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        raise ConfigError(f"the configuration file {file} is not valid YAML{line}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"the configuration file {file} must hold keys and values, not a {type(value).__name__}")
+    return value
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and name in _sections():
+            yield from _flatten(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _parse_value(key: str, text: str) -> Any:
+    if _is_text_key(key):
+        # Paths and names are taken as they stand: colons, brackets and leading zeros are common in them.
+        return None if text.strip() in ("", "null") else text.strip()
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise ConfigError(f"the value of {key}, {text!r}, cannot be read as YAML") from None
+
+
+def _is_text_key(key: str) -> bool:
+    section, _, leaf = key.rpartition(".")
+    owner = _sections()[section] if section else Config
+    annotation = owner.model_fields[leaf].annotation
+    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return any(part in (str, Path) for part in parts)
+
+
+def _sections() -> dict[str, type[_Section]]:
+    return {
+        name: field.annotation
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section)
+    }
+
+
+def known_keys() -> list[str]:
+    """Every key path that a configuration understands, sections included."""
+    sections = _sections()
+    keys = [name for name in Config.model_fields if name not in sections]
+    return sorted(keys + [f"{name}.{leaf}" for name, section in sections.items() for leaf in section.model_fields])
+
+
+def _check_key(key: str) -> None:
+    known = known_keys()
+    if key in _sections():
+        raise ConfigError(
+            f"{key} is a section: set one of its keys, such as {next(k for k in known if k.startswith(key + '.'))}"
+        )
+    if key not in known:
+        raise ConfigError(f"the key {key!r} is unknown: {_nearest_key(key, known)}")
+
+
+def _nearest_key(key: str, known: Sequence[str]) -> str:
+    """A sentence fragment with the key that was meant; sixty keys in one sentence would help nobody."""
+    section, _, leaf = key.rpartition(".")
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    # The right name in the wrong section, or in none, is the commonest slip.
+    near = near or [name for name in known if name.rpartition(".")[2] == leaf]
+    near = near or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    if section in _sections():
+        return f"known are {', '.join(name for name in known if name.startswith(f'{section}.'))}"
+    return f"known are {', '.join(Config.model_fields)} and the keys of the sections among them"
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    """One sentence for the first thing that is wrong."""
+    first = error.errors()[0]
+    # Union members add their own names to the location; keep what a user can type.
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location[:2]) if location and location[0] in _sections() else ".".join(location[:1])
+    message = first["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    value = first["input"]
+    choices = _choices(key)
+    if choices and isinstance(value, str):
+        return f"{key}={value} is not one of its values: {did_you_mean(value, choices)}"
+    reason = message[0].lower() + message[1:]
+    return f"{key}={value!r} cannot be used: {reason}"
+
+
+def _choices(key: str) -> list[str]:
+    section, _, leaf = key.rpartition(".")
+    owner = _sections()[section] if section else Config
+    return _literals(owner.model_fields[leaf].annotation)
+
+
+def _literals(annotation: Any) -> list[str]:
+    if typing.get_origin(annotation) is Literal:
+        return [str(value) for value in typing.get_args(annotation)]
+    return [name for part in typing.get_args(annotation) for name in _literals(part)]
