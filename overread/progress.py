@@ -36,7 +36,10 @@ class Silent:
 
 
 class Bars:
-    """Bars with counts, time spent and time left, on stderr so that stdout stays for results."""
+    """Bars with counts, time spent and time left, on stderr so that stdout stays for results.
+
+    Where stderr is no terminal there are no bars, so that a log or a script gets notes and errors alone.
+    """
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
@@ -51,7 +54,7 @@ class Bars:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console) as progress:
+        with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
             bar = progress.add_task(description, total=total, completed=done)
             yield lambda steps: progress.advance(bar, steps)
 

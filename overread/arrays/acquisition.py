@@ -1,0 +1,319 @@
+"""Samplers: which open items of the pool are read next.
+
+A sampler is a function `(pool, k, rng) -> positions` under `@sampler(name, needs=...)`: min(k, number of open items)
+distinct open positions, best first, ties by the lower position. None of them looks at the given label.
+"""
+
+import difflib
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import entr
+
+from overread.arrays import BoolArray, FloatArray, IntArray
+from overread.arrays.selection import smallest
+from overread.errors import ConfigError, DataError
+
+__all__ = [
+    "Pool",
+    "Sampler",
+    "bald",
+    "coreset",
+    "entropy",
+    "least_confidence",
+    "list_samplers",
+    "margin",
+    "random",
+    "sampler",
+    "sampler_needs",
+    "select",
+]
+
+
+class Pool(NamedTuple):
+    """All training items as a sampler sees them, N rows each; None for what no sampler in use needs."""
+
+    probs: FloatArray | None  # (N, C), softmax outputs under the evaluation transform
+    draws: FloatArray | None  # (S, N, C), softmax outputs of S passes with dropout on
+    features: FloatArray | None  # (N, D), inputs of the last layer
+    given: IntArray  # (N,), given labels
+    open: BoolArray  # (N,), may be bought: presumed noisy and not yet read
+
+
+Sampler = Callable[[Pool, int, np.random.Generator], IntArray]
+
+
+class _Entry(NamedTuple):
+    function: Sampler
+    needs: frozenset[str]
+
+
+_REGISTRY: dict[str, _Entry] = {}
+_DIMENSIONS = {"probs": "(N, C)", "draws": "(S, N, C)", "features": "(N, D)"}
+_SUM_TOLERANCE = 1e-3  # half-precision softmax rows are off by about this much
+
+# Sizes of the coreset search: its hot set, and the rows and centres of one block of distances (16 MB).
+_CORESET_HOT = 512
+_CORESET_ROWS = 8192
+_CORESET_CENTRES = 512
+
+
+def sampler(name: str, needs: Collection[str] = ()) -> Callable[[Sampler], Sampler]:
+    """A decorator that registers a function as the sampler `name`.
+
+    needs: the optional fields of `Pool` that it reads, of "probs", "draws" and "features".
+    Raises ConfigError for a name in use or an unknown need.
+    """
+    unknown = set(needs) - set(_DIMENSIONS)
+    if name in _REGISTRY or unknown:
+        reason = f"needs unknown {sorted(unknown)}" if unknown else "is already registered"
+        raise ConfigError(f'the sampler "{name}" {reason}; see overread.arrays.acquisition.Pool')
+
+    def register(function: Sampler) -> Sampler:
+        _REGISTRY[name] = _Entry(function, frozenset(needs))
+        return function
+
+    return register
+
+
+def list_samplers() -> list[str]:
+    """Names of all registered samplers, sorted.
+
+    >>> "entropy" in list_samplers()
+    True
+    """
+    return sorted(_REGISTRY)
+
+
+def sampler_needs(name: str) -> frozenset[str]:
+    """The optional fields of `Pool` that the sampler `name` reads. Raises ConfigError for an unknown name.
+
+    >>> sorted(sampler_needs("bald"))
+    ['draws']
+    """
+    return _entry(name).needs
+
+
+def select(name: str, pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Positions of the min(k, number of open items) items that the sampler `name` would have read, best first.
+
+    The only entry for callers: checks the pool before, and the positions after. An empty pool and k = 0 give no
+    position. Raises ConfigError for an unknown sampler, a negative k or a sampler that breaks its contract;
+    DataError for a pool whose sizes differ, that lacks what the sampler needs, or that holds non-finite numbers
+    or rows of probabilities that do not sum to one.
+
+    >>> probs = np.array([[0.9, 0.1], [0.5, 0.5], [0.6, 0.4]])
+    >>> pool = Pool(probs, None, None, given=np.array([0, 1, 0]), open=np.array([True, True, True]))
+    >>> select("margin", pool, 2, np.random.default_rng(0)).tolist()
+    [1, 2]
+    """
+    entry = _entry(name)
+    if k < 0:
+        raise ConfigError(f"cannot select {k} items; the budget of a round is 0 or more")
+    for need in sorted(entry.needs):
+        if getattr(pool, need) is None:
+            raise DataError(f'the sampler "{name}" needs pool.{need} {_DIMENSIONS[need]}, but it is None')
+    _check_pool(pool)
+    k = min(k, int(pool.open.sum()))
+    positions = entry.function(pool, k, rng)
+    if len(positions) != k or len(np.unique(positions)) != k or not pool.open[positions].all():
+        raise ConfigError(f'the sampler "{name}" did not return {k} distinct open positions; mend or change it')
+    return positions
+
+
+@sampler("random")
+def random(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Open positions drawn uniformly without replacement: the reference curve of every comparison."""
+    return rng.permutation(np.flatnonzero(pool.open))[:k]
+
+
+@sampler("entropy", needs={"probs"})
+def entropy(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Open positions of largest predictive entropy, nats; 0 log 0 is 0."""
+    return _largest(entr(_open_rows(pool.probs, pool), dtype=np.float64).sum(axis=1), pool, k)
+
+
+@sampler("least-confidence", needs={"probs"})
+def least_confidence(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Open positions of smallest largest probability."""
+    return _largest(-_open_rows(pool.probs, pool).max(axis=1), pool, k)
+
+
+@sampler("margin", needs={"probs"})
+def margin(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Open positions of smallest difference between the two largest probabilities; one class: all tie."""
+    probs = _open_rows(pool.probs, pool)
+    if probs.shape[1] == 1:
+        return np.flatnonzero(pool.open)[:k]
+    top = np.partition(probs, probs.shape[1] - 2, axis=1)
+    return _largest(top[:, -2] - top[:, -1], pool, k)
+
+
+@sampler("bald", needs={"draws"})
+def bald(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Open positions of largest mutual information between prediction and weights: H(mean p) - mean H(p), nats.
+
+    Houlsby et al., arXiv 1112.5745, eq. 2, with draws of dropout as draws of weights (arXiv 1703.02910).
+    Rounded to 12 decimals: draws that agree give 0 on paper, and must tie instead of being ordered by rounding.
+    """
+    draws = _required(pool.draws)
+    mean = np.zeros((int(pool.open.sum()), draws.shape[2]))
+    entropy_of_draws = np.zeros(len(mean))
+    for draw in draws:
+        probs = draw[pool.open].astype(np.float64)
+        mean += probs / len(draws)
+        entropy_of_draws += entr(probs).sum(axis=1) / len(draws)
+    return _largest(np.round(entr(mean).sum(axis=1) - entropy_of_draws, 12), pool, k)
+
+
+@sampler("coreset", needs={"features"})
+def coreset(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Open positions by k-centre greedy: each pick is the farthest from all items that are not open and all picks.
+
+    Sener and Savarese, arXiv 1708.00489, Algorithm 1; Euclidean distance of the features. Without an item that is
+    not open, the first pick is the farthest from the mean of the features. Duplicates come last, once each.
+
+    Exact, and lazy: `nearest` holds the squared distance to the nearest of those centres that an item was compared
+    with, which can only fall when it meets more. So only an item that leads has to meet all centres, and the
+    leader that has met them all is the pick. A hot set of the items that lead is kept up to date with every pick;
+    when a leader comes from outside, a new hot set is made. Most items never enter it.
+    """
+    features = _required(pool.features)
+    candidates = np.flatnonzero(pool.open)
+    labelled = np.flatnonzero(~pool.open)
+    k = min(k, len(candidates))
+    if k == 0:
+        return candidates[:0]
+    distances = _Distances(features)
+    centres = np.concatenate([labelled, np.zeros(k, np.int64)])
+    n_centres = len(labelled)
+    if n_centres == 0:
+        centres[0] = np.argmax(distances.to_mean())
+        n_centres = 1
+    nearest = np.full(len(pool.open), np.inf)
+    nearest[centres[:n_centres]] = -1.0  # a centre never leads
+    met = np.full(len(pool.open), min(n_centres, _CORESET_CENTRES))  # the first so many centres were compared with
+    distances.lower(nearest, candidates, centres[: met[0]])
+    hot = candidates[:0]
+    while n_centres < len(centres):
+        leader = int(np.argmax(nearest))  # the first of equals
+        if met[leader] == n_centres:
+            centres[n_centres] = leader
+            n_centres += 1
+            nearest[leader] = -1.0
+            distances.lower(nearest, hot, centres[n_centres - 1 : n_centres])
+        else:
+            hot = smallest(-nearest, min(_CORESET_HOT, len(nearest)))  # has the leader: lower position first
+            for count in np.unique(met[hot]):
+                distances.lower(nearest, hot[met[hot] == count], centres[count:n_centres])
+        met[hot] = n_centres
+    return centres[len(labelled) :]
+
+
+class _Distances:
+    """Exact squared Euclidean distances, of which a float32 matrix product finds the few that matter.
+
+    The product gives each distance with a known bound on its error (Higham, Accuracy and Stability, section 3.1:
+    D roundings, here taken twice and with some for the rest), hence a lower bound of the truth. Only a pair whose
+    lower bound is below what the item already has is computed by differences in float64. Thus equal rows have
+    distance 0, and equal distances tie, whatever the blocks and threads of the product do.
+    """
+
+    def __init__(self, features: FloatArray) -> None:
+        rows = features.astype(np.result_type(features.dtype, np.float32), copy=False)
+        # A power of two changes no digit, and keeps the squares within float32.
+        size = float(np.abs(rows).max(initial=0.0))
+        self._rows = rows * rows.dtype.type(2.0 ** -np.frexp(size)[1])
+        self._mean = self._rows.mean(axis=0, dtype=np.float64) if len(rows) else np.zeros(rows.shape[1])
+        self._centred = (self._rows - self._mean.astype(rows.dtype)).astype(np.float32)
+        relative_error = (rows.shape[1] + 16) * float(np.finfo(np.float32).eps)
+        norms = np.einsum("ij,ij->i", self._centred, self._centred, dtype=np.float64)
+        self._low_norms = ((1 - relative_error) * norms - 1e-30).astype(np.float32)  # 1e-30: underflow
+
+    def to_mean(self) -> FloatArray:
+        """Squared distances (N,) to the mean of all rows."""
+        blocks = range(0, len(self._rows), _CORESET_ROWS)
+        return np.concatenate([_squared_norms(self._rows[i : i + _CORESET_ROWS] - self._mean) for i in blocks])
+
+    def lower(self, nearest: FloatArray, items: IntArray, centres: IntArray) -> None:
+        """Nothing; lowers `nearest[items]` to the squared distance to the nearest of `centres`, where that is less."""
+        for i in range(0, len(items), _CORESET_ROWS):
+            for j in range(0, len(centres), _CORESET_CENTRES):
+                self._lower_block(nearest, items[i : i + _CORESET_ROWS], centres[j : j + _CORESET_CENTRES])
+
+    def _lower_block(self, nearest: FloatArray, items: IntArray, centres: IntArray) -> None:
+        bound = self._centred[items] @ self._centred[centres].T
+        bound *= -2
+        bound += self._low_norms[items, None]
+        bound += self._low_norms[centres]
+        # The likely nearest centre first: it leaves few others that could be nearer still.
+        likely = bound.argmin(axis=1)
+        best = bound[np.arange(len(items)), likely]
+        rows = np.flatnonzero((best < nearest[items].astype(np.float32)) & (nearest[items] > 0))
+        self._lower_pairs(nearest, items[rows], centres[likely[rows]])
+        bound[rows, likely[rows]] = np.inf
+        rows = rows[nearest[items[rows]] > 0]
+        i, j = np.nonzero(bound[rows] < nearest[items[rows], None].astype(np.float32))
+        self._lower_pairs(nearest, items[rows[i]], centres[j])
+
+    def _lower_pairs(self, nearest: FloatArray, items: IntArray, centres: IntArray) -> None:
+        for start in range(0, len(items), _CORESET_ROWS):
+            a, b = items[start : start + _CORESET_ROWS], centres[start : start + _CORESET_ROWS]
+            difference = self._rows[a].astype(np.float64) - self._rows[b]
+            np.minimum.at(nearest, a, _squared_norms(difference))
+
+
+def _squared_norms(rows: FloatArray) -> FloatArray:
+    norms: FloatArray = np.square(rows).sum(axis=1)
+    return norms
+
+
+def _open_rows(probs: FloatArray | None, pool: Pool) -> FloatArray:
+    return _required(probs)[pool.open]
+
+
+def _required(array: FloatArray | None) -> FloatArray:
+    if array is None:
+        raise DataError("the pool lacks an array that this sampler needs; `select` says which")
+    return array
+
+
+def _largest(score: FloatArray, pool: Pool, k: int) -> IntArray:
+    """Open positions of the min(k, n) largest scores; score: (n,), one per open item. Ties: lower position first."""
+    candidates = np.flatnonzero(pool.open)
+    return candidates[smallest(-score, min(k, len(candidates)))]
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _REGISTRY:
+        close = difflib.get_close_matches(name, _REGISTRY, n=1)
+        hint = f'did you mean "{close[0]}"?' if close else "there is none like it."
+        raise ConfigError(f'unknown sampler "{name}": {hint} Known: {", ".join(list_samplers())}')
+    return _REGISTRY[name]
+
+
+def _check_pool(pool: Pool) -> None:
+    """Nothing; raises DataError unless all arrays of the pool fit together and hold usable numbers."""
+    n_items = len(pool.open)
+    if pool.open.dtype != np.bool_ or pool.open.ndim != 1:
+        raise DataError(f"pool.open is {pool.open.dtype} of shape {pool.open.shape}; give (N,) booleans")
+    if pool.given.shape != (n_items,):
+        raise DataError(f"pool.given has shape {pool.given.shape} but pool.open has {n_items} rows")
+    for name, shape in _DIMENSIONS.items():
+        array = getattr(pool, name)
+        if array is None:
+            continue
+        if array.ndim != shape.count(",") + 1 or array.shape[-1] == 0 or len(array) == 0 < n_items:
+            raise DataError(f"pool.{name} has shape {array.shape}; give {shape} without an empty axis")
+        if array.shape[-2] != n_items:
+            raise DataError(f"pool.{name} has {array.shape[-2]} rows but pool.open has {n_items}")
+        if not np.isfinite(array).all():
+            raise DataError(f"pool.{name} holds numbers that are not finite; the model has diverged")
+        if name != "features" and n_items > 0:
+            off = np.abs(array.sum(axis=-1, dtype=np.float64) - 1).max()
+            if off > _SUM_TOLERANCE or array.min() < 0:
+                raise DataError(
+                    f"the rows of pool.{name} are no probabilities (smallest {array.min():.3g}, sum off by "
+                    f"{off:.3g}); give the outputs of a softmax"
+                )

@@ -1,0 +1,233 @@
+"""The noise matrix, the true class frequencies and the noise rate, from features and noisy labels alone.
+
+A softmax regression seen through a noise channel: `P(given | x) = sum_y p_W(y | x) T[y, given]`, fitted by
+expectation maximisation (Bekker and Goldberger, "Training deep neural-networks based on unreliable labels", ICASSP
+2016).  Three things are added.  The class probabilities that update `T` come from cross-fitting, so that a model
+cannot explain a wrong label by having learned it by heart.  They are calibrated by one temperature on the held-out
+given labels (Guo et al., "On calibration of modern neural networks", ICML 2017), since a penalised model is less
+sure than it should be, and what it lacks would be taken from the label noise.  And `T` is shrunken towards
+symmetric noise.  Penalty and starting rate are chosen by the likelihood of held-out *given* labels: no clean label
+is needed.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize, minimize_scalar
+from sklearn.decomposition import PCA
+
+from overread.arrays import FloatArray, IntArray
+from overread.arrays.noise import checked_labels, symmetric_matrix
+from overread.errors import DataError
+
+__all__ = ["NoiseEstimate", "estimate_noise"]
+
+DIMENSIONS = 128
+# Above this the covariance matrix is too large for an exact decomposition.
+EXACT_PCA_DIMENSIONS = 2048
+FOLDS = 5
+# Pseudo-items that pull the row of each class towards symmetric noise.
+SHRINKAGE = 20.0
+START_RATES = (0.5, 0.1, 0.3, 0.7)
+PENALTIES = (0.003, 0.01, 0.03, 0.1)
+ROUNDS = 6
+FIRST_ITERATIONS = 30
+LATER_ITERATIONS = 10
+LOG_TEMPERATURES = (-1.5, 2.0)
+TEMPERATURE_STEPS = 3
+MATRIX_STEPS = 5
+# A rate is held below this share of the limit (C-1)/C, where the shrinkage target turns uninformative.
+RATE_CEILING = 0.99
+
+
+class NoiseEstimate(NamedTuple):
+    """Result of `estimate_noise` for C classes and N items.
+
+    matrix: (C, C), `P(given = j | true = i)`, rows sum to one.  prior: (C,) frequencies of the true classes, sums
+    to one.  rate: share of wrong labels, 0 .. 1.  posterior: (N, C), `P(true = c | features, given label)` from
+    models that did not train on the item, rows sum to one.  heldout_log_likelihood: mean log probability of the
+    given labels of held-out folds, nats, at most 0, higher is better.
+    """
+
+    matrix: FloatArray
+    prior: FloatArray
+    rate: float
+    posterior: FloatArray
+    heldout_log_likelihood: float
+
+
+class _Problem(NamedTuple):
+    """What stays fixed: N items, D dimensions and a bias, C classes, K folds."""
+
+    X: FloatArray  # (N, D + 1)
+    given: IntArray  # (N,)
+    fold: IntArray  # (N,)
+    weights: FloatArray  # (N, K): one over the size of the training part, 0 where the item is held out
+    n_classes: int
+
+
+def estimate_noise(features: FloatArray, given: IntArray, n_classes: int, rng: np.random.Generator) -> NoiseEstimate:
+    """The noise matrix, prior, rate and posterior that explain `given` labels best, see `NoiseEstimate`.
+
+    `features` (N, D) are any finite floats in which a linear model can tell the classes apart, such as embeddings;
+    they are centred, scaled by one number and projected to at most 128 principal components.  `given` are (N,)
+    integers in 0 .. C-1; `rng` draws the folds.
+
+    What no estimate from noisy labels can know: features in which the classes overlap look like label noise, so the
+    rate is then overestimated; noise beyond the limit of identifiability is not seen.
+    A class that nobody was given cannot be told from one that is not there: its row is the identity, its prior and
+    posterior are 0.  With one class given the rate is 0.  There are never more folds than items.
+    DataError: no items, lengths that differ, features not finite, labels outside the classes.
+    """
+    given = checked_labels(given, n_classes, "given labels")
+    features = np.asarray(features, dtype=np.float64)
+    if features.ndim != 2 or len(features) != len(given):
+        raise DataError(f"features have shape {features.shape} but there are {len(given)} given labels")
+    if len(given) == 0:
+        raise DataError("the noise cannot be estimated from no items; the training split is empty")
+    if not np.isfinite(features).all():
+        raise DataError("features for the noise estimate hold a value that is not finite")
+    present, compact = np.unique(given, return_inverse=True)
+    if len(present) == 1:
+        known = np.eye(n_classes)
+        return NoiseEstimate(known, known[present[0]], 0.0, known[given], 0.0)
+
+    X = _projected(features, rng)
+    fold, n_folds = _stratified_folds(compact, rng)
+    trained = fold[:, None] != np.arange(n_folds)
+    problem = _Problem(X, compact, fold, trained / trained.sum(axis=0), len(present))
+    limit = (len(present) - 1) / len(present)
+    starts = [rate for rate in START_RATES if rate < limit - 1e-9]
+    # The best penalty depends on features and noise, hardly on the start: one after the other, not the product.
+    fits = [(_expectation_maximisation(problem, penalty, starts[0]), penalty) for penalty in PENALTIES]
+    penalty = max(fits, key=lambda fit: fit[0].heldout_log_likelihood)[1]
+    candidates = [fit for fit, _ in fits]
+    candidates += [_expectation_maximisation(problem, penalty, start) for start in starts[1:]]
+    best = max(candidates, key=lambda fit: fit.heldout_log_likelihood)
+
+    matrix, prior, posterior = np.eye(n_classes), np.zeros(n_classes), np.zeros((len(given), n_classes))
+    matrix[np.ix_(present, present)] = best.matrix
+    prior[present] = best.prior
+    posterior[:, present] = best.posterior
+    return NoiseEstimate(matrix, prior, best.rate, posterior, best.heldout_log_likelihood)
+
+
+def _projected(features: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Principal components of mean square one over all, and a column of ones: (N, at most 129).
+
+    One scale for all components: scaled one by one, those that are mere noise would weigh as much as the first.
+    """
+    X = features - features.mean(axis=0)
+    # What centring leaves of constant features is rounding, and must not be scaled up.
+    if np.abs(X).max(initial=0.0) <= 1e-12 * np.abs(features).max(initial=0.0):
+        return np.ones((len(X), 1))
+    if X.shape[1] > DIMENSIONS:
+        pca = PCA(
+            min(DIMENSIONS, len(X)),
+            svd_solver="covariance_eigh" if X.shape[1] <= EXACT_PCA_DIMENSIONS else "randomized",
+            random_state=int(rng.integers(2**31)),
+        )
+        X = pca.fit_transform(X)
+    return np.hstack([X / np.sqrt(np.mean(X**2)), np.ones((len(X), 1))])
+
+
+def _stratified_folds(given: IntArray, rng: np.random.Generator) -> tuple[IntArray, int]:
+    """Fold (N,) of every item, each class spread over the folds to within one item, and the number of folds."""
+    n_folds = min(FOLDS, len(given))
+    fold = np.empty(len(given), dtype=np.int64)
+    fold[np.lexsort((rng.random(len(given)), given))] = np.arange(len(given)) % n_folds
+    return fold, n_folds
+
+
+def _expectation_maximisation(problem: _Problem, penalty: float, start_rate: float) -> NoiseEstimate:
+    n_folds = problem.weights.shape[1]
+    W: FloatArray = np.zeros((problem.X.shape[1], n_folds, problem.n_classes))
+    matrices: FloatArray = np.stack([symmetric_matrix(problem.n_classes, start_rate)] * n_folds)
+    for step in range(ROUNDS):
+        iterations = FIRST_ITERATIONS if step == 0 else LATER_ITERATIONS
+        W = _fitted(problem, W, matrices, penalty, iterations)
+        matrices, estimate = _updated(problem, W, matrices)
+    return estimate
+
+
+def _fitted(problem: _Problem, W: FloatArray, matrices: FloatArray, penalty: float, iterations: int) -> FloatArray:
+    """Weights (D + 1, K, C) of all folds' regressions after some L-BFGS steps, in one matrix product."""
+    likelihood = np.ascontiguousarray(matrices[:, :, problem.given].transpose(2, 0, 1))
+
+    def objective(flat: FloatArray) -> tuple[float, FloatArray]:
+        return _loss_and_gradient(problem, likelihood, penalty, flat)
+
+    found = minimize(objective, W.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": iterations})
+    fitted: FloatArray = found.x.reshape(W.shape)
+    return fitted
+
+
+def _loss_and_gradient(
+    problem: _Problem, likelihood: FloatArray, penalty: float, flat: FloatArray
+) -> tuple[float, FloatArray]:
+    """Penalised mean negative log likelihood of the given labels, summed over folds, and its gradient by `flat`.
+
+    `likelihood[n, k, y]` is fold k's `T[y, given[n]]`.  The gradient by the logits is p - q, with the posterior q.
+    """
+    X, weights = problem.X, problem.weights
+    p = _softmax_in_place((X @ flat.reshape(X.shape[1], -1)).reshape(likelihood.shape))
+    joint = p * likelihood
+    evidence = joint.sum(axis=2, keepdims=True)
+    loss = penalty / 2 * (flat @ flat) - (weights * np.log(evidence[:, :, 0])).sum()
+    joint /= evidence
+    residual = p
+    residual -= joint
+    residual *= weights[:, :, None]
+    return float(loss), (X.T @ residual.reshape(len(X), -1)).ravel() + penalty * flat
+
+
+def _updated(problem: _Problem, W: FloatArray, matrices: FloatArray) -> tuple[FloatArray, NoiseEstimate]:
+    """The folds' noise matrices (K, C, C) that fit the held-out probabilities, and the estimate they amount to.
+
+    Each fold's matrix comes from the other folds alone, so that the likelihood of its labels stays honest.
+    """
+    given, fold, n_classes = problem.given, problem.fold, problem.n_classes
+    folds, one_hot = range(W.shape[1]), np.eye(n_classes)[given]
+    logits = np.empty((len(given), n_classes))
+    for k in folds:
+        logits[fold == k] = problem.X[fold == k] @ W[:, k]
+    for _ in range(TEMPERATURE_STEPS):
+        p = _calibrated(logits, matrices[fold, :, given])
+        for _ in range(MATRIX_STEPS):
+            q = p * matrices[fold, :, given]
+            q /= q.sum(axis=1, keepdims=True)
+            joint = np.stack([q[fold == k].T @ one_hot[fold == k] for k in folds])
+            everything = joint.sum(axis=0)
+            matrices = np.stack([_shrunken(everything - joint[k]) for k in folds])
+    score = float(np.log((p * matrices[fold, :, given]).sum(axis=1)).mean())
+    prior = everything.sum(axis=1) / len(given)
+    rate = float(np.clip(1.0 - np.trace(everything) / len(given), 0.0, 1.0))
+    return matrices, NoiseEstimate(_shrunken(everything), prior, rate, q, score)
+
+
+def _calibrated(logits: FloatArray, likelihood: FloatArray) -> FloatArray:
+    """Softmax (N, C) of the logits times the one factor under which the given labels are most likely."""
+
+    def loss(log_factor: float) -> float:
+        return float(-np.log((_softmax_in_place(np.exp(log_factor) * logits) * likelihood).sum(axis=1)).mean())
+
+    found = minimize_scalar(loss, bounds=LOG_TEMPERATURES, method="bounded", options={"xatol": 0.02})
+    return _softmax_in_place(np.exp(found.x) * logits)
+
+
+def _softmax_in_place(logits: FloatArray) -> FloatArray:
+    """Softmax over the last axis, in place of the logits: most of the time of a fit goes here."""
+    logits -= logits.max(axis=-1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=-1, keepdims=True)
+    return logits
+
+
+def _shrunken(joint: FloatArray) -> FloatArray:
+    """Rows of the expected counts `joint[true, given]` as a noise matrix, drawn towards symmetric noise."""
+    n_classes = len(joint)
+    ceiling = RATE_CEILING * (n_classes - 1) / n_classes
+    rate = float(np.clip(1.0 - np.trace(joint) / joint.sum(), 0.0, ceiling))
+    counts = joint + SHRINKAGE * symmetric_matrix(n_classes, rate)
+    shrunken: FloatArray = counts / counts.sum(axis=1, keepdims=True)
+    return shrunken

@@ -1,0 +1,153 @@
+"""The commands.  Everything heavy is imported by the command that needs it, so that `--help` is quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, cast
+
+import typer
+
+from overread import __version__
+from overread.errors import OverreadError
+
+__all__ = ["app", "main"]
+
+# The base of all usage errors, which typer does not export by name.
+USAGE_ERROR = cast(type[Exception], typer.BadParameter.__bases__[0])
+# What typer makes of Ctrl-C.
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="overread",
+    help="Learn from medical image sets with wrong labels, and spend an expert's reads where they help most.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set one configuration key; can be repeated."),
+]
+ConfigFile = Annotated[Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="A configuration file.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"overread {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: overread demo --out runs/demo")
+def demo(
+    data: Annotated[
+        str | None,
+        typer.Option(help="A 2-D set of MedMNIST, such as dermamnist, instead of the packaged digits."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs/demo"),
+) -> None:
+    """Run both phases on packaged real images, offline, and print the path of the report."""
+    from overread.demo import run_demo
+    from overread.progress import Bars
+
+    run_demo(data, out, Bars())
+
+
+@app.command(
+    epilog="Examples: overread simulate --set data.path=set.npz --set noise.rate=0.5 --out runs/first  |  "
+    "overread simulate study.yaml --set preset=paper-as-published --set seed=3"
+)
+def simulate(
+    config: ConfigFile = None,
+    settings: Settings = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; the same command resumes what is in it.")] = None,
+) -> None:
+    """Inject label noise into a labelled set, run phase 1 and all rounds with a simulated oracle."""
+    from overread.config import load_config
+    from overread.progress import Bars
+    from overread.run import default_folder
+
+    loaded = load_config(config, settings or [])
+    run = out or loaded.out or default_folder(loaded)
+    bars = Bars()
+
+    from overread.refine import simulate as run_simulation
+    from overread.report import write_report
+
+    results = run_simulation(loaded.model_copy(update={"out": run}), bars)
+    typer.echo(summary(results))
+    typer.echo(f"report: {write_report(run)}")
+
+
+@app.command(epilog="Example: overread bench grids/frozen.yaml --out runs/frozen --workers 2")
+def bench(
+    grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="Methods x samplers x noise x seeds.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs, the table and the figures.")] = Path("runs/bench"),
+    workers: Annotated[int, typer.Option(min=1, help="Parallel processes.")] = 2,
+) -> None:
+    """Run a grid of simulations; write one table with intervals and paired tests, and a figure per data set."""
+    from overread.bench import run_bench
+    from overread.progress import Bars
+
+    typer.echo(f"table: {run_bench(grid, out, workers, Bars())}")
+
+
+@app.command(epilog="Example: overread doctor study.yaml --set device=cuda")
+def doctor(config: ConfigFile = None, settings: Settings = None) -> None:
+    """Say what is installed, what runs on what device, and what a configuration would do, without doing it."""
+    from overread.doctor import examine
+
+    typer.echo(examine(config, settings or []))
+
+
+def summary(results: dict[str, object]) -> str:
+    """A small table of the rounds, for the terminal."""
+    rounds = results["rounds"]
+    assert isinstance(rounds, list)
+    lines = ["round  reads  macro-F1  balanced accuracy  label accuracy"]
+    for entry in rounds:
+        scores = (entry["test"]["macro_f1"], entry["test"]["balanced_accuracy"], entry["label_accuracy"])
+        f1, recall, labels = ("-" if score is None else f"{score:.3f}" for score in scores)
+        lines.append(f"{entry['round']:5d} {entry['oracle_reads']:6d} {f1:>9} {recall:>18} {labels:>15}")
+    if results["label_leak"]:
+        lines.append("Label leak is on: the reads include truths that nobody paid for.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Entry point: exit code 0 done, 2 bad input with one sentence on stderr, 130 interrupted and resumable."""
+    try:
+        # Not standalone: usage errors are then raised here, and are one sentence like all others.
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except OverreadError as error:
+        _fail(str(error))
+    except USAGE_ERROR as error:
+        _fail(_usage_sentence(error))
+    except OSError as error:
+        # A full disk, a folder without permission: the system's word for it and the file that it is about.
+        _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    if code == INTERRUPTED:
+        print("overread: interrupted; the same command goes on from here", file=sys.stderr)
+    sys.exit(code)
+
+
+def _usage_sentence(error: Any) -> str:
+    command = error.ctx.command_path if error.ctx else "overread"
+    return f"{error.format_message().rstrip('.')}; see {command} --help"
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"overread: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The image formats, one module each; importing this package registers them."""
+
+import zipfile
+from pathlib import Path
+
+from overread.config import DataConfig, did_you_mean
+from overread.data.formats import csv_table, folder, hdf5, medmnist_npz, npz
+from overread.data.raw import FORMATS, RawItems
+from overread.errors import ConfigError, DataError
+
+__all__ = ["csv_table", "folder", "hdf5", "infer_format", "list_formats", "medmnist_npz", "npz", "read_items"]
+
+
+def list_formats() -> list[str]:
+    """The names of all registered formats, sorted.
+
+    >>> list_formats()
+    ['csv', 'folder', 'hdf5', 'medmnist', 'npz']
+    """
+    return sorted(FORMATS)
+
+
+def infer_format(path: Path) -> str:
+    """The format of what is at `path`, by its suffix, and for .npz by the names of its arrays.
+
+    A name such as dermamnist that is no file is a set of the medmnist package.
+    DataError: nothing is there, or its format cannot be seen from outside.
+    """
+    if path.is_dir():
+        return "folder"
+    if not path.exists():
+        if medmnist_npz.is_set_name(str(path)):
+            return "medmnist"
+        raise DataError(f"data.path={path} does not exist")
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return "medmnist" if _has_member(path, "train_images.npy") else "npz"
+    if suffix in (".csv", ".tsv"):
+        return "csv"
+    if suffix in (".h5", ".hdf5", ".hdf"):
+        return "hdf5"
+    raise DataError(f"the format of {path} cannot be seen from its name: set data.format to one of {list_formats()}")
+
+
+def read_items(path: Path | None, config: DataConfig) -> RawItems:
+    """The items at `path`, by `config.format` or the format inferred from the path; pixels are not read yet.
+
+    ConfigError: no path, or a format that is not registered.  DataError: what the format finds wrong.
+    """
+    if path is None:
+        raise ConfigError("data.path is not set: it names the file or folder with the images")
+    name = config.format or infer_format(path)
+    if name not in FORMATS:
+        raise ConfigError(f"data.format={name} is unknown: {did_you_mean(name, list_formats())}")
+    if name != "medmnist" and not path.exists():
+        raise DataError(f"data.path={path} does not exist")
+    return FORMATS[name](path, config)
+
+
+def _has_member(path: Path, member: str) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return member in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False  # the format reports the damage

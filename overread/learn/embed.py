@@ -1,0 +1,114 @@
+"""Embeddings of a frozen backbone, computed once per data set and kept on disk."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from overread.config import ModelConfig
+from overread.errors import RunError
+from overread.files import atomic_path
+from overread.learn.infer import evaluating
+from overread.learn.models import network_input_size, output_width
+from overread.learn.sources import PixelSource
+from overread.learn.weights import load_backbone, weights_identity
+from overread.progress import Advance, Reporter
+from overread.rng import derived_seed
+
+__all__ = ["embed", "embedding_key"]
+
+Features = NDArray[np.float32]
+
+BATCH = 64
+# Items in a file of the half-finished cache: the most that an interruption can cost.
+CHUNK = 1024
+
+
+def embed(
+    images: NDArray[np.uint8],
+    model: ModelConfig,
+    cache_folder: Path | None,
+    data_digest: str,
+    device: torch.device,
+    reporter: Reporter,
+) -> Features:
+    """Pooled features (N, D) float32 of `images` under the frozen backbone, not standardised.
+
+    images: (N, H, W, 3) uint8, each shown whole at `network_input_size`.  data_digest: stands for the pixels and
+    their order in the key of the cache.  cache_folder: the result is a read-only memory map of a file there; None =
+    an array, and nothing is kept.  An interrupted computation goes on behind its last finished chunk, and several
+    processes may embed into one folder at a time.  Random backbones (weights none) are always the same one.
+
+    Errors: ModelError where the backbone cannot be had; RunError where the cache cannot be kept.
+    """
+    side = network_input_size(model, max(images.shape[1:3]))
+    if cache_folder is None:
+        with reporter.task("embedding", len(images)) as advance:
+            return _FrozenBackbone(images, model, side, device).features(0, len(images), advance)
+    file = cache_folder / f"embeddings-{embedding_key(model, data_digest, len(images), side)}.npy"
+    kept = _open(file)
+    if kept is not None:
+        return kept
+    backbone = _FrozenBackbone(images, model, side, device)
+    parts = {start: file.with_suffix(f".part-{start}.npy") for start in range(0, max(len(images), 1), CHUNK)}
+    todo = [start for start, part in parts.items() if _open(part) is None]
+    behind = len(images) - sum(min(CHUNK, len(images) - start) for start in todo)
+    with reporter.task("embedding", len(images), done=behind) as advance:
+        for start in todo:
+            _save(parts[start], backbone.features(start, min(start + CHUNK, len(images)), advance))
+    chunks = [chunk for part in parts.values() if (chunk := _open(part)) is not None]
+    # A chunk is missing where another process was first: it put the whole together and removed the parts.
+    if len(chunks) == len(parts):
+        _save(file, np.concatenate(chunks))
+    for part in parts.values():
+        part.unlink(missing_ok=True)
+    finished = _open(file)
+    if finished is None:
+        raise RunError(f"the embeddings {file} vanished while they were written: is the folder being emptied?")
+    return finished
+
+
+def embedding_key(model: ModelConfig, data_digest: str, n_items: int, side: int) -> str:
+    """A short digest of everything that the embeddings depend on."""
+    facts = [data_digest, n_items, model.name, weights_identity(model.name, model.weights), side]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+
+
+class _FrozenBackbone:
+    """A backbone in evaluation mode beside the images that it looks at."""
+
+    def __init__(self, images: NDArray[np.uint8], model: ModelConfig, side: int, device: torch.device) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derived_seed(0, "random-backbone"))
+            network, preprocess = load_backbone(model.name, model.weights, input_size=side)
+        self.width = output_width(network)
+        self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.source = PixelSource(images, side, preprocess, augment=False, device=device)
+
+    def features(self, start: int, end: int, advance: Advance) -> Features:
+        """Features (end - start, D) of the images from `start` up to `end`."""
+        result = np.empty((end - start, self.width), dtype=np.float32)
+        with evaluating(self.network), torch.inference_mode():
+            for first in range(start, end, BATCH):
+                positions = np.arange(first, min(first + BATCH, end))
+                result[positions - start] = self.network(self.source.eval_batch(positions)).cpu().numpy()
+                advance(len(positions))
+        return result
+
+
+def _open(file: Path) -> Features | None:
+    """A read-only map of `file`; None where it is absent or damaged."""
+    try:
+        values: Features = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return values
+
+
+def _save(file: Path, values: Features) -> None:
+    with atomic_path(file) as temporary, temporary.open("wb") as stream:
+        np.save(stream, values, allow_pickle=False)

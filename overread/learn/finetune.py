@@ -1,0 +1,47 @@
+"""Phase 2's update: train one network with cross-entropy on chosen items and their current labels."""
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from overread.arrays import IntArray
+from overread.config import LnlConfig
+from overread.learn.models import Network
+from overread.learn.sources import Source
+from overread.learn.training import Checkpointer, batches, cosine_rate, new_optimizer, seed_dropout, set_rate, step
+from overread.progress import Reporter
+from overread.rng import derived_seed, generator
+
+__all__ = ["fine_tune"]
+
+
+def fine_tune(
+    network: Network,
+    source: Source,
+    labels: IntArray,
+    positions: IntArray,
+    epochs: int,
+    config: LnlConfig,
+    seed: int,
+    round_number: int,
+    checkpointer: Checkpointer,
+    reporter: Reporter,
+) -> None:
+    """Train `network` in place on `positions` for `epochs` with fresh SGD and a cosine over these epochs.
+
+    labels: (N,) current labels of all items; only those of `positions` are read.
+    """
+    targets = torch.from_numpy(labels)
+    optimizer = new_optimizer(network, config)
+    start, _ = checkpointer.resume([network], [optimizer])
+    with reporter.task(f"round {round_number}, {len(positions)} items", epochs, done=start) as advance:
+        for epoch in range(start, epochs):
+            rng = generator(seed, "fine-tune", round_number, epoch)
+            seed_dropout(derived_seed(seed, "fine-tune-dropout", round_number, epoch))
+            network.train()
+            set_rate(optimizer, cosine_rate(config.learning_rate, epoch, epochs))
+            for batch in batches(positions, config.batch_size, rng):
+                inputs = source.train_batch(batch, rng)
+                logits, _ = network(inputs)
+                step(optimizer, cross_entropy(logits, targets[batch].to(inputs.device), reduction="none"))
+            checkpointer.save_if_due(epoch, [network], [optimizer], {})
+            advance(1)

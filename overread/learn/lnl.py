@@ -1,0 +1,138 @@
+"""Phase 1: learning with noisy labels, by one network or by two that teach each other.
+
+Read from top to bottom: an epoch is a pass over shuffled batches; in a batch every network picks the samples that it
+believes, and its peer is updated on them (Han et al. 2018; Khanal et al. 2024 add the picks by VOG).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from overread.arrays import BoolArray, FloatArray, IntArray
+from overread.arrays.selection import forget_rate_at, keep_count
+from overread.arrays.vog import RankOneVogWindow, VogWindow, class_normalised
+from overread.config import LnlConfig
+from overread.learn.infer import predict
+from overread.learn.methods import get_method
+from overread.learn.models import Network
+from overread.learn.sources import Source
+from overread.learn.training import Checkpointer, batches, cosine_rate, new_optimizer, seed_dropout, set_rate, step
+from overread.progress import Reporter
+from overread.rng import derived_seed, generator
+
+__all__ = ["LnlResult", "learn_with_noisy_labels"]
+
+
+class LnlResult(NamedTuple):
+    """What phase 1 knows at its end; arrays have one row per training item."""
+
+    presumed_clean: BoolArray
+    loss: FloatArray
+    """Cross-entropy of the given label under the evaluation transform, nats; higher = more likely wrong."""
+    vog: FloatArray
+    """VOG over the last epochs; higher = less settled; NaN where the method keeps none."""
+    seconds: float
+
+
+def learn_with_noisy_labels(
+    networks: list[Network],
+    source: Source,
+    given: IntArray,
+    n_classes: int,
+    forget_rate: float,
+    config: LnlConfig,
+    seed: int,
+    checkpointer: Checkpointer,
+    reporter: Reporter,
+) -> LnlResult:
+    """The presumed-clean set and per-item scores; `networks` are trained in place, the first one is the result.
+
+    given: (N,) class indices.  forget_rate: in [0, 1), the share of labels thought wrong.
+    """
+    method = get_method(config.method)
+    n = source.n_items
+    labels = torch.from_numpy(given)
+    everything = np.arange(n)
+    optimizers = [new_optimizer(network, config) for network in networks]
+    windows = [_new_window(source, network, config) for network in networks] if method.uses_vog else []
+    vogs: list[FloatArray] = [np.full(n, np.nan) for _ in networks]
+    picked_last = np.ones(n, dtype=bool)
+
+    start, saved = checkpointer.resume(networks, optimizers)
+    if saved:
+        picked_last = saved["picked_last"].astype(bool)
+        for index, window in enumerate(windows):
+            window.load_state({key.partition("/")[2]: v for key, v in saved.items() if key.startswith(f"{index}/")})
+            vogs[index] = _vog(window, given, n_classes, config)
+
+    with reporter.task(f"phase 1, {config.method}", config.epochs, done=start) as advance:
+        for epoch in range(start, config.epochs):
+            rng = generator(seed, "lnl", epoch)
+            seed_dropout(derived_seed(seed, "lnl-dropout", epoch))
+            forget = forget_rate_at(epoch, forget_rate, config.forget_ramp_epochs) if method.splits else 0.0
+            mix_ratio = config.mix_ratio if epoch >= config.warmup_epochs else 0.0
+            # Earlier gradients leave the window before VOG is first asked for.
+            fills_window = bool(windows) and epoch >= config.warmup_epochs - config.vog_window
+            picked_last = np.zeros(n, dtype=bool)
+            for network, optimizer in zip(networks, optimizers, strict=True):
+                network.train()
+                set_rate(optimizer, cosine_rate(config.learning_rate, epoch, config.epochs))
+
+            for batch in batches(everything, config.batch_size, rng):
+                inputs = source.train_batch(batch, rng)
+                batch_labels = labels[batch].to(inputs.device)
+                outputs = [network(inputs) for network in networks]
+                losses = [cross_entropy(logits, batch_labels, reduction="none") for logits, _ in outputs]
+                keep = keep_count(len(batch), forget)
+                picks = []
+                for index, (loss, (_, features)) in enumerate(zip(losses, outputs, strict=True)):
+                    loss_values = loss.detach().cpu().numpy()
+                    picks.append(method.pick(loss_values, vogs[index][batch], keep, mix_ratio))
+                    if fills_window and config.vog_source == "training":
+                        # exp(-loss) is the probability of the given label: nothing is computed twice.
+                        windows[index].push(epoch, batch, np.exp(-loss_values), features.detach().cpu().numpy())
+                picked_last[batch[picks[0]]] = True
+                for index, (loss, optimizer) in enumerate(zip(losses, optimizers, strict=True)):
+                    peer = picks[(index + 1) % len(picks)]
+                    step(optimizer, loss[torch.from_numpy(np.sort(peer)).to(loss.device)])
+
+            for index, window in enumerate(windows if fills_window else []):
+                if config.vog_source == "evaluation":
+                    scores = predict(networks[index], source, everything)
+                    window.push(epoch, everything, scores.probs[everything, given], scores.features)
+                vogs[index] = _vog(window, given, n_classes, config)
+            arrays = {f"{i}/{key}": value for i, window in enumerate(windows) for key, value in window.state().items()}
+            checkpointer.save_if_due(
+                epoch, networks, optimizers, {**arrays, "picked_last": picked_last.astype(np.uint8)}
+            )
+            advance(1)
+
+    probs = predict(networks[0], source, everything, want_features=False).probs
+    final_loss = -np.log(np.maximum(probs[everything, given], np.finfo(np.float64).tiny))
+    presumed_clean = picked_last
+    if method.splits and config.clean_set == "whole-set":
+        presumed_clean = np.zeros(n, dtype=bool)
+        # A phase that ends within its warm-up has no VOG to pick by.
+        mix_ratio = config.mix_ratio if config.epochs > config.warmup_epochs else 0.0
+        presumed_clean[method.pick(final_loss, vogs[0], keep_count(n, forget_rate), mix_ratio)] = True
+    return LnlResult(presumed_clean, final_loss, vogs[0], checkpointer.spent())
+
+
+def _new_window(source: Source, network: Network, config: LnlConfig) -> VogWindow | RankOneVogWindow:
+    if source.fixed_features is not None and network.reads_inputs_directly:
+        # Without the dropout mask, whose noise says nothing of the label; one number per item and epoch is kept.
+        return RankOneVogWindow(_mean_absolute(source.fixed_features), config.vog_window)
+    return VogWindow(source.n_items, network.n_features + 1, config.vog_window)
+
+
+def _mean_absolute(features: FloatArray) -> FloatArray:
+    """Mean of |[1, h]| per item, (N,)."""
+    n, width = features.shape
+    return np.asarray((1.0 + np.abs(features).sum(axis=1, dtype=np.float64)) / (width + 1)).reshape(n)
+
+
+def _vog(window: VogWindow | RankOneVogWindow, given: IntArray, n_classes: int, config: LnlConfig) -> FloatArray:
+    values = window.values()
+    return class_normalised(values, given, n_classes) if config.vog_normalise == "class" else values

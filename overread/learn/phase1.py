@@ -1,0 +1,115 @@
+"""Phase 1 from a task to a stored result that several runs can share."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from overread.arrays import BoolArray, FloatArray
+from overread.arrays.estimation import estimate_noise
+from overread.config import Config
+from overread.learn.checkpoint import load_checkpoint, pack_module, save_checkpoint, unpack_module
+from overread.learn.lnl import learn_with_noisy_labels
+from overread.learn.methods import get_method
+from overread.learn.models import Network
+from overread.learn.task import Task
+from overread.learn.training import Checkpointer
+from overread.progress import Reporter
+from overread.rng import derived_seed, generator
+
+__all__ = ["Phase1", "run_phase1"]
+
+
+class Phase1(NamedTuple):
+    """The end of phase 1; arrays have one row per training item."""
+
+    presumed_clean: BoolArray
+    loss: FloatArray
+    vog: FloatArray
+    forget_rate: float
+    estimated_rate: float
+    estimated_matrix: FloatArray
+    seconds: float
+
+
+def run_phase1(
+    task: Task, config: Config, folder: Path, true_rate: float | None, reporter: Reporter
+) -> tuple[Network, Phase1]:
+    """The trained first network and the scores of phase 1, from `folder` where they are there already.
+
+    true_rate: the injected noise rate, only for lnl.forget_rate=true.
+    """
+    key = phase1_identity(config, task)
+    path = folder / f"phase1-{key}.safetensors"
+    network = task.new_network(derived_seed(config.seed, "network", 0))
+    if path.exists():
+        tensors, meta = load_checkpoint(path)
+        unpack_module("network", network, tensors)
+        arrays = {name: tensors[name].numpy() for name in ("presumed_clean", "loss", "vog", "estimated_matrix")}
+        return network, Phase1(
+            presumed_clean=arrays["presumed_clean"].astype(bool),
+            loss=arrays["loss"],
+            vog=arrays["vog"],
+            forget_rate=meta["forget_rate"],
+            estimated_rate=meta["estimated_rate"],
+            estimated_matrix=arrays["estimated_matrix"],
+            seconds=meta["seconds"],
+        )
+
+    started = time.monotonic()
+    reporter.note("estimating the noise matrix from the given labels")
+    estimate = estimate_noise(task.noise_features, task.given, task.n_classes, generator(config.seed, "estimate"))
+    estimated_in = time.monotonic() - started
+    wanted = config.lnl.forget_rate
+    forget_rate = estimate.rate if wanted == "estimate" else true_rate if wanted == "true" else wanted
+    assert isinstance(forget_rate, float)
+    others = [
+        task.new_network(derived_seed(config.seed, "network", index))
+        for index in range(1, get_method(config.lnl.method).networks)
+    ]
+    checkpointer = Checkpointer(folder / f"phase1-{key}-in-progress.safetensors", config.checkpoint_seconds, key)
+    learned = learn_with_noisy_labels(
+        [network, *others],
+        task.train,
+        task.given,
+        task.n_classes,
+        forget_rate,
+        config.lnl,
+        config.seed,
+        checkpointer,
+        reporter,
+    )
+    phase1 = Phase1(
+        presumed_clean=learned.presumed_clean,
+        loss=learned.loss,
+        vog=learned.vog,
+        forget_rate=forget_rate,
+        estimated_rate=estimate.rate,
+        estimated_matrix=estimate.matrix,
+        seconds=learned.seconds + estimated_in,
+    )
+    save_checkpoint(
+        path,
+        {
+            **pack_module("network", network),
+            "presumed_clean": phase1.presumed_clean.astype(np.uint8),
+            "loss": phase1.loss,
+            "vog": phase1.vog,
+            "estimated_matrix": phase1.estimated_matrix,
+        },
+        {"forget_rate": forget_rate, "estimated_rate": estimate.rate, "seconds": phase1.seconds},
+    )
+    checkpointer.clear()
+    return network, phase1
+
+
+def phase1_identity(config: Config, task: Task) -> str:
+    """A digest of everything that phase 1 depends on, so that runs that differ in phase 2 alone share it."""
+    settings = config.settings()
+    parts = {name: settings[name] for name in ("seed", "noise", "model", "lnl", "device", "threads")}
+    parts["data"] = task.data_digest
+    parts["given"] = hashlib.sha256(task.given.tobytes()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

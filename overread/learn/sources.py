@@ -1,0 +1,107 @@
+"""Sources hand out batches by position: pixels or stored embeddings.  Training sees nothing else of the data."""
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from overread.arrays import IntArray
+from overread.errors import DataError
+from overread.learn.augment import WINDOW, augment, central_window, draw_parameters, resize
+from overread.learn.weights import Preprocess
+
+__all__ = ["FeatureSource", "PixelSource", "Source", "to_unit"]
+
+
+class Source(Protocol):
+    """What a training loop needs of the data."""
+
+    n_items: int
+    fixed_features: NDArray[np.float32] | None
+    """(N, D) where a batch is the same rows at every epoch; None where it is augmented."""
+
+    def train_batch(self, positions: IntArray, rng: np.random.Generator) -> torch.Tensor:
+        """Inputs of `positions`, in this order, as training sees them; all randomness comes from `rng`."""
+
+    def eval_batch(self, positions: IntArray) -> torch.Tensor:
+        """Inputs of `positions`, in this order, under the evaluation transform."""
+
+
+class FeatureSource:
+    """Stored embeddings, (N, D) float32, an array or a memory map; training and evaluation see the same rows."""
+
+    def __init__(self, features: NDArray[np.float32], device: torch.device) -> None:
+        if features.ndim != 2 or features.dtype != np.float32:
+            raise DataError(f"embeddings must be (N, D) float32, not {features.shape} {features.dtype}")
+        self.n_items = len(features)
+        self.fixed_features: NDArray[np.float32] | None = features
+        self.features = features
+        self.device = device
+
+    def train_batch(self, positions: IntArray, rng: np.random.Generator) -> torch.Tensor:
+        """Rows (B, D) of `positions`; `rng` is not drawn from."""
+        return self.eval_batch(positions)
+
+    def eval_batch(self, positions: IntArray) -> torch.Tensor:
+        """Rows (B, D) of `positions`."""
+        return torch.from_numpy(np.asarray(self.features[positions])).to(self.device)
+
+
+class PixelSource:
+    """Images, (N, H, W, 3) uint8, an array or a memory map; batches (B, 3, S, S), normalised, channels last.
+
+    input_size: S; None = the size of the images.  With `augment`, training sees random crops of 7/8 of the side and
+    evaluation the central one, so that things have the same size in both (published: resize 256, crop 224).  Without,
+    both see the whole image.  Large images are shrunk with smoothing before they are cut.
+    """
+
+    fixed_features: NDArray[np.float32] | None = None
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        input_size: int | None,
+        preprocess: Preprocess,
+        augment: bool,
+        device: torch.device,
+    ) -> None:
+        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+            raise DataError(f"images must be (N, H, W, 3) uint8, not {images.shape} {images.dtype}")
+        self.n_items = len(images)
+        self.images = images
+        self.side = max(images.shape[1:3]) if input_size is None else input_size
+        self.augment = augment
+        self.device = device
+        self._mean = torch.tensor(preprocess.mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(preprocess.std, device=device).view(1, 3, 1, 1)
+
+    def train_batch(self, positions: IntArray, rng: np.random.Generator) -> torch.Tensor:
+        """Inputs (B, 3, S, S) of `positions`, augmented where the source augments; else those of evaluation."""
+        if not self.augment:
+            return self.eval_batch(positions)
+        parameters = draw_parameters(len(positions), self.side, rng)
+        return self._normalise(augment(self._uncut(positions), parameters, self.side))
+
+    def eval_batch(self, positions: IntArray) -> torch.Tensor:
+        """Inputs (B, 3, S, S) of `positions`: the central crop, or the whole image where nothing is augmented."""
+        if self.augment:
+            return self._normalise(central_window(self._uncut(positions), self.side))
+        return self._normalise(resize(self._read(positions), self.side, self.side))
+
+    def _read(self, positions: IntArray) -> torch.Tensor:
+        return to_unit(self.images[positions], self.device)
+
+    def _uncut(self, positions: IntArray) -> torch.Tensor:
+        """Whole images, not larger than a crop needs; smaller ones are enlarged by the crop's own resampling."""
+        images = self._read(positions)
+        height, width = (min(size, round(self.side / WINDOW)) for size in images.shape[-2:])
+        return resize(images, height, width)
+
+    def _normalise(self, images: torch.Tensor) -> torch.Tensor:
+        return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+
+
+def to_unit(images: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Images (B, H, W, 3) uint8 as (B, 3, H, W) float32 in [0, 1] on `device`."""
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).contiguous().float().div_(255)

@@ -1,0 +1,124 @@
+"""What both phases share: batches, the learning rate, one optimiser step, and saving in the middle."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from overread.arrays import IntArray
+from overread.config import LnlConfig
+from overread.learn.checkpoint import (
+    load_checkpoint,
+    pack_module,
+    pack_sgd,
+    save_checkpoint,
+    unpack_module,
+    unpack_sgd,
+)
+from overread.learn.models import Network
+
+__all__ = ["Checkpointer", "batches", "cosine_rate", "new_optimizer", "seed_dropout", "set_rate", "step"]
+
+
+def batches(positions: IntArray, batch_size: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Shuffled batches of nearly equal size, at most `batch_size`.
+
+    Equal sizes, so that no short last batch makes a noisy step, a quota of zero or a batch norm over one sample.
+    """
+    n = len(positions)
+    yield from np.array_split(positions[rng.permutation(n)], math.ceil(n / batch_size))
+
+
+def cosine_rate(base: float, epoch: int, epochs: int) -> float:
+    """Learning rate of `epoch`: from `base` at epoch 0 towards 0 at `epochs`, counted in epochs of this step."""
+    return base * 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+
+
+def new_optimizer(network: Network, config: LnlConfig) -> torch.optim.SGD:
+    """Fresh SGD with momentum and weight decay."""
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+
+
+def set_rate(optimizer: torch.optim.SGD, rate: float) -> None:
+    """Give every parameter group the learning rate `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def seed_dropout(seed: int) -> None:
+    """Make the dropout masks of what follows depend on `seed` alone."""
+    torch.manual_seed(seed)
+
+
+def step(optimizer: torch.optim.SGD, losses: torch.Tensor) -> None:
+    """One update on the mean of per-sample `losses` (B,)."""
+    optimizer.zero_grad(set_to_none=True)
+    losses.mean().backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+class Checkpointer:
+    """Saves training state at the end of an epoch, at most every `seconds`, and brings it back.
+
+    The file belongs to the step `name`; one of another step is left alone, and overwritten by the next save.
+    """
+
+    def __init__(self, path: Path | None, seconds: float, name: str) -> None:
+        self.path = path
+        self.seconds = seconds
+        self.name = name
+        self.saved_at = time.monotonic()
+        self.spent_before = 0.0
+        self.started_at = time.monotonic()
+
+    def spent(self) -> float:
+        """Seconds that this step has taken so far, those before an interruption included."""
+        return self.spent_before + time.monotonic() - self.started_at
+
+    def save_if_due(
+        self,
+        epoch: int,
+        networks: list[Network],
+        optimizers: list[torch.optim.SGD],
+        arrays: Mapping[str, np.ndarray[Any, Any]],
+    ) -> None:
+        """Save the state after `epoch` where the last save is long enough ago."""
+        if self.path is None or time.monotonic() - self.saved_at < self.seconds:
+            return
+        tensors: dict[str, Any] = {f"array.{key}": value for key, value in arrays.items()}
+        for index, (network, optimizer) in enumerate(zip(networks, optimizers, strict=True)):
+            tensors |= pack_module(f"network.{index}", network) | pack_sgd(f"sgd.{index}", optimizer)
+        save_checkpoint(self.path, tensors, {"step": self.name, "epoch": epoch, "spent": self.spent()})
+        self.saved_at = time.monotonic()
+
+    def resume(
+        self, networks: list[Network], optimizers: list[torch.optim.SGD]
+    ) -> tuple[int, dict[str, np.ndarray[Any, Any]]]:
+        """The next epoch and the saved arrays, networks and optimisers set back; (0, {}) where nothing is saved."""
+        if self.path is None or not self.path.exists():
+            return 0, {}
+        tensors, meta = load_checkpoint(self.path)
+        if meta["step"] != self.name:
+            return 0, {}
+        for index, (network, optimizer) in enumerate(zip(networks, optimizers, strict=True)):
+            unpack_module(f"network.{index}", network, tensors)
+            unpack_sgd(f"sgd.{index}", optimizer, tensors)
+        self.spent_before = float(meta["spent"])
+        arrays = {
+            key.removeprefix("array."): value.numpy() for key, value in tensors.items() if key.startswith("array.")
+        }
+        return int(meta["epoch"]) + 1, arrays
+
+    def clear(self) -> None:
+        """Forget the saved state, once the result of the step is safe elsewhere."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

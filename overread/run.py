@@ -1,0 +1,137 @@
+"""A run folder: one configuration, one process at a time, and what is needed to go on after a crash."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import filelock
+import yaml
+
+from overread import __version__
+from overread.config import Config
+from overread.errors import RunError
+from overread.files import write_text
+
+__all__ = ["code_id", "default_folder", "open_run"]
+
+CONFIG = "config.yaml"
+LOCK = "run.lock"
+
+
+@cache
+def code_id() -> str:
+    """Version of the package and a digest of its source files, so that results name the code that made them."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:12]}"
+
+
+def default_folder(config: Config) -> Path:
+    """Folder of a run that was given none: the same command finds the same folder again."""
+    data = config.data.path.stem if config.data.path else "data"
+    return Path("runs") / f"{data}-{config.preset}-{config.identity()[:8]}"
+
+
+@contextmanager
+def open_run(config: Config) -> Iterator[Path]:
+    """The run folder of `config`, created or found again, for this process alone.
+
+    Where the block ends in an error before it wrote anything, a new folder goes away again, so that the command can
+    be mended and repeated.  Errors: RunError where another process works in the folder, where it holds a run of
+    another configuration, where it holds other files, or where it cannot be written.
+    """
+    folder = config.out or default_folder(config)
+    with _naming(folder):
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is a file; give a folder with --out")
+        before = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        if CONFIG not in before and any(name != LOCK and not _is_leftover(name) for name in before):
+            raise RunError(f"{folder} holds other files and no run; give a new or an empty folder with --out")
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        with _naming(folder):
+            lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise RunError(f"another process is working in {folder}; wait for it or give another --out") from None
+    try:
+        with _naming(folder):
+            _claim(folder / CONFIG, config)
+        for leftover in folder.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        yield folder
+    except BaseException:
+        if CONFIG not in before and {entry.name for entry in folder.iterdir()} <= {CONFIG, LOCK}:
+            _undo(folder, before, missing)
+        raise
+    finally:
+        lock.release()
+
+
+def _undo(folder: Path, before: set[str], missing: list[Path]) -> None:
+    """Remove the files of a run that made nothing, and the folders that were made for it."""
+    for name in {CONFIG, LOCK} - before:
+        (folder / name).unlink(missing_ok=True)
+    # A parent may hold another run by now.
+    with suppress(OSError):
+        for place in missing:
+            place.rmdir()
+
+
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Turn the system's errors into one that names the folder and the way out."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"the run folder {folder} cannot be used ({reason}); give another with --out") from None
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether a file is what a killed process left of an atomic write."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def _claim(path: Path, config: Config) -> None:
+    """Write the configuration of a new run; compare it with that of one that is there."""
+    if not path.exists():
+        header = f"# Written by overread {__version__}: the whole configuration of this run ({config.identity()}).\n"
+        write_text(path, header + yaml.safe_dump(_portable(config), sort_keys=False, allow_unicode=True))
+        return
+    try:
+        there = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError):
+        there = None
+    if not isinstance(there, dict):
+        raise RunError(f"{path} is damaged, so nothing says what run this is; give another folder with --out")
+    different = sorted(set(_differences(there, _portable(config))))
+    if different:
+        more = f" and {len(different) - 4} more" if len(different) > 4 else ""
+        raise RunError(
+            f"{path.parent} holds a run with another configuration ({', '.join(different[:4])}{more} differ); "
+            "give another folder with --out"
+        )
+
+
+def _portable(config: Config) -> dict[str, Any]:
+    """The settings without those that cannot change a result."""
+    settings = config.settings()
+    for key in ("out", "checkpoint_seconds"):
+        settings.pop(key)
+    settings["data"].pop("cache")
+    return settings
+
+
+def _differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key in a.keys() | b.keys():
+        left, right = a.get(key), b.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            yield from _differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            yield f"{prefix}{key}"

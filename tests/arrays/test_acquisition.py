@@ -1,0 +1,262 @@
+"""One template test over every registered sampler; each sampler against brute force."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from overread.arrays import BoolArray, FloatArray, IntArray, acquisition
+from overread.arrays.acquisition import Pool, list_samplers, sampler, sampler_needs, select
+from overread.errors import ConfigError, DataError
+
+quick = settings(deadline=None, max_examples=30)
+every_sampler = pytest.mark.parametrize("name", list_samplers())
+
+
+def make_pool(seed: int, n: int, n_classes: int = 3, open_share: float = 0.6, equal: bool = False) -> Pool:
+    """A pool with all arrays; few distinct feature values, so that duplicates and ties are common."""
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.full(n_classes, 0.3), n)
+    draws = rng.dirichlet(np.full(n_classes, 0.3), (4, n))
+    features = rng.integers(0, 3, (n, 2)).astype(np.float32)
+    if equal:
+        probs[:], draws[:], features[:] = 1 / n_classes, 1 / n_classes, 2.5
+    return Pool(probs, draws, features, rng.integers(0, n_classes, n), rng.random(n) < open_share)
+
+
+def only(pool: Pool, needs: frozenset[str]) -> Pool:
+    return Pool(
+        probs=pool.probs if "probs" in needs else None,
+        draws=pool.draws if "draws" in needs else None,
+        features=pool.features if "features" in needs else None,
+        given=pool.given,
+        open=pool.open,
+    )
+
+
+def best(score: FloatArray, pool: Pool, k: int) -> list[int]:
+    return sorted(np.flatnonzero(pool.open).tolist(), key=lambda i: (-score[i], i))[:k]
+
+
+@every_sampler
+@given(
+    seed=st.integers(0, 100_000),
+    n=st.integers(0, 25),
+    k=st.integers(0, 30),
+    n_classes=st.integers(1, 4),
+    open_share=st.sampled_from([0.0, 0.1, 0.6, 1.0]),
+    equal=st.booleans(),
+)
+@quick
+def test_every_sampler_gives_distinct_open_positions(
+    name: str, seed: int, n: int, k: int, n_classes: int, open_share: float, equal: bool
+) -> None:
+    pool = only(make_pool(seed, n, n_classes, open_share, equal), sampler_needs(name))
+    positions = select(name, pool, k, np.random.default_rng(seed))
+    assert positions.dtype == np.int64
+    assert len(positions) == len(set(positions.tolist())) == min(k, int(pool.open.sum()))
+    assert pool.open[positions].all()
+    again = select(name, pool, k, np.random.default_rng(seed))
+    np.testing.assert_array_equal(positions, again)
+    fewer = select(name, pool, k // 2, np.random.default_rng(seed))
+    np.testing.assert_array_equal(positions[: len(fewer)], fewer)  # best first: a smaller budget is a prefix
+    other_labels = pool._replace(given=(pool.given + 1) % n_classes)
+    np.testing.assert_array_equal(positions, select(name, other_labels, k, np.random.default_rng(seed)))
+    if equal and name not in {"random", "coreset"}:
+        np.testing.assert_array_equal(positions, np.flatnonzero(pool.open)[:k])
+
+
+@every_sampler
+def test_samplers_clip_k_by_themselves_and_take_one_open_item(name: str) -> None:
+    pool = make_pool(0, 5)._replace(open=np.array([False, False, True, False, False]))
+    function: acquisition.Sampler = acquisition._REGISTRY[name].function
+    assert function(pool, 9, np.random.default_rng(0)).tolist() == [2]
+    assert select(name, pool, 9, np.random.default_rng(0)).tolist() == [2]
+
+
+@every_sampler
+def test_a_missing_need_is_named(name: str) -> None:
+    pool = make_pool(0, 5)
+    for need in sampler_needs(name):
+        with pytest.raises(DataError, match=f'"{name}" needs pool.{need}'):
+            select(name, only(pool, sampler_needs(name) - {need}), 1, np.random.default_rng(0))
+
+
+def test_all_published_samplers_are_there() -> None:
+    assert {"random", "entropy", "least-confidence", "margin", "bald", "coreset"} <= set(list_samplers())
+
+
+@given(seed=st.integers(0, 100_000), k=st.integers(0, 20), n_classes=st.integers(2, 5))
+@quick
+def test_uncertainty_samplers_are_their_formulas(seed: int, k: int, n_classes: int) -> None:
+    pool = make_pool(seed, 20, n_classes)
+    rng = np.random.default_rng(seed)
+    assert pool.probs is not None
+    assert select("entropy", pool, k, rng).tolist() == best(stats.entropy(pool.probs, axis=1), pool, k)
+    assert select("least-confidence", pool, k, rng).tolist() == best(-pool.probs.max(axis=1), pool, k)
+    ordered = np.sort(pool.probs, axis=1)
+    assert select("margin", pool, k, rng).tolist() == best(ordered[:, -2] - ordered[:, -1], pool, k)
+
+
+@given(seed=st.integers(0, 100_000), k=st.integers(0, 20), n_draws=st.integers(1, 5))
+@quick
+def test_bald_is_the_mutual_information(seed: int, k: int, n_draws: int) -> None:
+    rng = np.random.default_rng(seed)
+    draws = rng.dirichlet(np.full(3, 0.1), (n_draws, 20))
+    draws[0, :5] = np.eye(3)[rng.integers(0, 3, 5)]  # p = 0, where p log p has no value
+    pool = make_pool(seed, 20)._replace(draws=draws)
+    score = stats.entropy(draws.mean(axis=0), axis=1) - stats.entropy(draws, axis=2).mean(axis=0)
+    assert select("bald", pool, k, rng).tolist() == best(np.round(score, 12), pool, k)
+
+
+def test_bald_prefers_disagreement_to_uncertainty() -> None:
+    unsure, torn, sure = [[0.5, 0.5]] * 2, [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0]] * 2
+    draws = np.array([unsure, torn, sure]).transpose(1, 0, 2)
+    pool = Pool(None, draws, None, np.zeros(3, np.int64), np.ones(3, bool))
+    assert select("bald", pool, 3, np.random.default_rng(0)).tolist() == [1, 0, 2]
+
+
+def test_random_is_uniform_and_follows_its_generator() -> None:
+    pool = make_pool(0, 6)._replace(open=np.array([True, False, True, True, False, True]))
+    rng = np.random.default_rng(0)
+    counts = np.bincount(np.concatenate([select("random", pool, 2, rng) for _ in range(2000)]), minlength=6)
+    assert counts[~pool.open].sum() == 0
+    assert stats.chisquare(counts[pool.open]).pvalue > 0.001
+
+
+def naive_k_centre_greedy(features: FloatArray, is_open: BoolArray, k: int) -> IntArray:
+    """Exact and slow: all distances by differences in float64, one pick at a time."""
+    rows = features.astype(np.float64)
+    between = np.array([((rows - row) ** 2).sum(axis=1) for row in rows])
+    to_mean = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1)
+    left = np.flatnonzero(is_open)
+    centres = np.flatnonzero(~is_open).tolist()
+    picks: list[int] = []
+    while len(picks) < k and len(left):
+        away = between[left][:, centres].min(axis=1) if centres else to_mean[left]
+        pick = int(left[np.argmax(away)])
+        picks.append(pick)
+        centres.append(pick)
+        left = left[left != pick]
+    return np.array(picks, dtype=np.int64)
+
+
+@given(
+    seed=st.integers(0, 100_000),
+    n=st.integers(1, 40),
+    n_values=st.sampled_from([1, 2, 5, 1000]),
+    n_dimensions=st.integers(1, 6),
+    open_share=st.sampled_from([0.3, 0.8, 1.0]),
+    offset=st.sampled_from([0, 4096]),
+)
+@settings(deadline=None, max_examples=60)
+def test_coreset_is_exact_k_centre_greedy(
+    seed: int, n: int, n_values: int, n_dimensions: int, open_share: float, offset: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    features = (offset + rng.integers(0, n_values, (n, n_dimensions))).astype(np.float32)
+    is_open = rng.random(n) < open_share
+    pool = Pool(None, None, features, np.zeros(n, np.int64), is_open)
+    with pytest.MonkeyPatch.context() as patch:  # so small that the few items fill many blocks and hot sets
+        for size, value in [("_CORESET_HOT", 3), ("_CORESET_ROWS", 4), ("_CORESET_CENTRES", 5)]:
+            patch.setattr(acquisition, size, value)
+        found = select("coreset", pool, n, rng)
+    # Without a labelled item the mean decides the first pick: its rounding must not decide between ties.
+    if is_open.all() and n_values < 1000:
+        assert len(set(found.tolist())) == n
+        is_open[found[0]] = False
+        found = found[1:]
+    np.testing.assert_array_equal(found, naive_k_centre_greedy(features, is_open, n))
+
+
+@pytest.mark.parametrize("n_labelled", [0, 1, 350])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_coreset_is_exact_across_blocks(n_labelled: int, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acquisition, "_CORESET_HOT", 16)
+    monkeypatch.setattr(acquisition, "_CORESET_ROWS", 100)
+    monkeypatch.setattr(acquisition, "_CORESET_CENTRES", 30)
+    rng = np.random.default_rng(n_labelled)
+    features = rng.standard_normal((500, 5)) + 3 * rng.integers(0, 4, (500, 1))
+    features[100:160] = features[40:100]  # exact duplicates
+    features = (features * scale).astype(np.float64)
+    is_open = np.ones(500, bool)
+    is_open[rng.permutation(500)[:n_labelled]] = False
+    pool = Pool(None, None, features, np.zeros(500, np.int64), is_open)
+    found = select("coreset", pool, 60, rng)
+    np.testing.assert_array_equal(found, naive_k_centre_greedy(features, is_open, 60))
+
+
+def test_coreset_is_exact_where_float32_products_are_not() -> None:
+    """Far groups of near duplicates: within a group, squared distances are below the rounding of the norms."""
+    rng = np.random.default_rng(0)
+    features = 10.0 * rng.integers(0, 3, (120, 1)) + 1e-3 * rng.standard_normal((120, 8))
+    is_open = np.arange(120) >= 10
+    pool = Pool(None, None, features, np.zeros(120, np.int64), is_open)
+    found = select("coreset", pool, 110, rng)
+    np.testing.assert_array_equal(found, naive_k_centre_greedy(features, is_open, 110))
+
+
+def test_coreset_covers_better_than_random() -> None:
+    rng = np.random.default_rng(0)
+    features = np.concatenate([rng.normal(c, 0.1, (size, 2)) for c, size in [(0, 180), (5, 15), (9, 5)]])
+    pool = Pool(None, None, features, np.zeros(200, np.int64), np.arange(200) != 0)
+    found = features[select("coreset", pool, 2, rng)].mean(axis=1).round()
+    assert sorted(found.tolist()) == [5.0, 9.0]
+
+
+def test_coreset_leaves_duplicates_to_the_end_and_takes_each_once() -> None:
+    """The published code returns the same index twice here."""
+    features = np.array([[0.0], [0.0], [0.0], [1.0], [1.0], [3.0]])
+    pool = Pool(None, None, features, np.zeros(6, np.int64), np.array([False] + [True] * 5))
+    assert select("coreset", pool, 6, np.random.default_rng(0)).tolist() == [5, 3, 1, 2, 4]
+
+
+def test_unknown_names_are_met_with_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match='unknown sampler "entrpy": did you mean "entropy"'):
+        select("entrpy", make_pool(0, 3), 1, np.random.default_rng(0))
+    with pytest.raises(ConfigError, match=r"there is none like it\. Known: bald, coreset"):
+        sampler_needs("zzz")
+
+
+def test_a_negative_budget_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot select -1 items"):
+        select("random", make_pool(0, 3), -1, np.random.default_rng(0))
+
+
+BAD_POOLS = {
+    "pool.given has shape .2,. but pool.open has 3 rows": {"given": np.zeros(2, np.int64)},
+    "pool.open is int64": {"open": np.ones(3, np.int64)},
+    "pool.probs has 4 rows but pool.open has 3": {"probs": np.full((4, 2), 0.5)},
+    "pool.draws has 2 rows but pool.open has 3": {"draws": np.full((4, 2, 2), 0.5)},
+    "pool.draws has shape .0, 3, 2.": {"draws": np.zeros((0, 3, 2))},
+    "pool.features has 1 rows but pool.open has 3": {"features": np.zeros((1, 2))},
+    "pool.features has shape .3,.": {"features": np.zeros(3)},
+    "pool.features holds numbers that are not finite": {"features": np.full((3, 2), np.nan)},
+    "rows of pool.probs are no probabilities": {"probs": np.full((3, 2), 0.4)},
+    "smallest -0.5": {"probs": np.array([[1.5, -0.5]] * 3)},
+    "pool.draws holds numbers that are not finite": {"draws": np.full((2, 3, 2), np.inf)},
+}
+
+
+@pytest.mark.parametrize("message", BAD_POOLS)
+def test_bad_pools_are_named_with_both_sizes(message: str) -> None:
+    pool = make_pool(0, 3)._replace(**BAD_POOLS[message])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=message):
+        select("random", pool, 1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("returned", [[0, 0], [0, 1], [0], [0, 2, 3]])
+def test_a_sampler_that_breaks_its_contract_is_caught(returned: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acquisition, "_REGISTRY", {})
+    sampler("broken")(lambda pool, k, rng: np.array(returned))
+    pool = make_pool(0, 4)._replace(open=np.array([True, False, True, True]))
+    with pytest.raises(ConfigError, match='"broken" did not return 2 distinct open positions'):
+        select("broken", pool, 2, np.random.default_rng(0))
+
+
+def test_registering_twice_or_with_an_unknown_need_is_refused() -> None:
+    with pytest.raises(ConfigError, match='"margin" is already registered'):
+        sampler("margin")
+    with pytest.raises(ConfigError, match=r"needs unknown \['prob'\]"):
+        sampler("new", needs={"prob"})

@@ -1,0 +1,416 @@
+"""Grids of simulations: plans, failures, interruptions, and numbers against scipy."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from fake_runs import fake_results, fake_run, troubled_run
+from scipy import stats
+
+import overread.bench
+from overread.bench import run_bench
+from overread.comparison import run_scores, write_tables
+from overread.errors import ConfigError, RunError
+from overread.files import write_json
+from overread.grid import plan_runs, read_grid
+from overread.rng import generator
+
+ROOT = Path(__file__).parent.parent
+GRIDS = sorted((ROOT / "grids").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVERREAD_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Two easy classes, 10 x 10 pixels: 30 dark and 10 bright training images, 10 test images of each."""
+    labels = np.repeat([0, 1, 0, 1], [30, 10, 10, 10])
+    pixels = generator(0, "images").integers(0, 60, (len(labels), 10, 10, 3)) + 180 * labels[:, None, None, None]
+    path = tmp_path / "tiny.npz"
+    split = np.repeat(["train", "test"], [40, 20])
+    names = np.array(["dark", "bright"])
+    np.savez(path, images=pixels.astype(np.uint8), labels=labels, class_names=names, split=split)
+    return path
+
+
+def write_grid(tmp_path: Path, images: Path, **changes: Any) -> Path:
+    values = {
+        "title": "tiny",
+        "seeds": [0, 1, 2],
+        "reference": "a",
+        "settings": {"active.rounds": 2, "active.budget": 4},
+        "datasets": {"tiny": {"data.path": str(images)}},
+        "noise": {"low": {"noise.rate": 0.2}},
+        "arms": {"a": {"preset": "paper"}, "b": {"preset": "paper", "active.sampler": "margin"}},
+        **changes,
+    }
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in values.items() if value is not None}, sort_keys=False))
+    return path
+
+
+def calls(out: Path) -> list[list[str]]:
+    return [line.split() for line in (out / "calls.txt").read_text().splitlines()]
+
+
+def alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.parent.parent.joinpath("self").exists():  # no /proc here: ask the system
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+    # A zombie has ended; whoever adopts it has not looked yet.
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fake runs need no embeddings."""
+    monkeypatch.setattr(overread.bench, "_warm_up", lambda todo, reporter: None)
+
+
+# --- plans
+
+
+def test_later_sections_win_and_every_run_has_its_own_folder(tmp_path: Path, images: Path) -> None:
+    arms = {"a": {"preset": "cross-entropy"}, "b": {"preset": "paper", "active.sampler": "coreset", "lnl.epochs": 3}}
+    grid = write_grid(tmp_path, images, settings={"lnl.epochs": 9, "noise.rate": 0.1}, arms=arms, seeds=[4, 7])
+    runs = plan_runs(read_grid(grid), tmp_path / "out")
+    assert [(run.arm, run.seed) for run in runs] == [("a", 4), ("b", 4), ("a", 7), ("b", 7)]
+    assert len({run.config.out for run in runs}) == 4
+    assert [run.config.lnl.epochs for run in runs] == [9, 3, 9, 3]
+    assert [run.config.active.sampler for run in runs] == ["random", "coreset"] * 2
+    assert {run.config.noise.rate for run in runs} == {0.2}
+
+
+def test_arms_that_share_phase_1_stand_together(tmp_path: Path, images: Path) -> None:
+    arms = {
+        "a": {"preset": "paper"},
+        "plain": {"preset": "cross-entropy"},
+        "b": {"preset": "paper", "active.sampler": "margin"},
+        "other": {"preset": "paper", "lnl.mix_ratio": 0.0},
+        "c": {"preset": "default", "active.epochs": 3},
+    }
+    keys = [run.phase1_key() for run in plan_runs(read_grid(write_grid(tmp_path, images, arms=arms)), tmp_path)]
+    changes = sum(a != b for a, b in pairwise(keys))
+    assert len(set(keys)) == 9  # 3 seeds x 3 kinds of phase 1
+    assert changes == 8
+
+
+def test_exclusions_remove_exactly_what_they_name(tmp_path: Path, images: Path) -> None:
+    grid = write_grid(tmp_path, images, exclude=[{"arm": "b", "seed": 1}, {"arm": "a", "seed": 0}])
+    left = {(run.arm, run.seed) for run in plan_runs(read_grid(grid), tmp_path)}
+    assert left == {("a", 1), ("a", 2), ("b", 0), ("b", 2)}
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown section": ({"seed": [1]}, "'seed' of the grid file .* is unknown: did you mean seeds"),
+    "no data sets": ({"datasets": None}, "needs the section datasets"),
+    "no arms": ({"arms": {}}, "needs the section arms"),
+    "arm without settings": ({"arms": {"a": 3}}, "arms, a of the grid must hold settings"),
+    "unknown reference": ({"reference": "aa"}, "reference 'aa' is none of the arms"),
+    "no seeds": ({"seeds": None}, "needs seeds, a list"),
+    "seed as text": ({"seeds": ["one"]}, "seed 'one' .* is not a whole number"),
+    "seed twice": ({"seeds": [1, 1]}, "seed 1 stands twice"),
+    "negative seed": ({"seeds": [-1]}, "seed -1 .* is not a whole number"),
+    "unknown key": (
+        {"arms": {"a": {"lnl.epoch": 3}}},
+        "arm 'a': the key 'lnl.epoch' is unknown: did you mean lnl.epochs",
+    ),
+    "nested section": ({"arms": {"a": {"lnl": {"epochs": 3}}}}, "arm 'a': lnl is a section"),
+    "bad value": (
+        {"arms": {"a": {"active.sampler": "entropi"}}},
+        "arm 'a': active.sampler=entropi .*did you mean entropy",
+    ),
+    "bad rate": ({"noise": {"n": {"noise.rate": 1.5}}}, "noise 'n', arm 'a': noise.rate=1.5"),
+    "seed in an arm": ({"arms": {"a": {"seed": 3}}}, "seed is set by the bench itself"),
+    "no path": ({"datasets": {"d": {}}}, "data.path is missing"),
+    "absent path": ({"datasets": {"d": {"data.path": "no/such.npz"}}}, "the data path no/such.npz does not exist"),
+    "no variable": (
+        {"datasets": {"d": {"data.path": "${NO_SUCH_1}/a"}}},
+        "the environment variable NO_SUCH_1, which is not set",
+    ),
+    "budget twice": ({"budget_share": 0.1}, "budget_share and active.budget say the same thing twice"),
+    "budget above all": ({"settings": {}, "budget_share": 1.5}, "budget_share=1.5 must be a share"),
+    "unknown axis": ({"exclude": [{"arms": "a"}]}, "exclude of the grid names 'arms': did you mean arm"),
+    "unknown exclusion": ({"exclude": [{"noise": "lo"}]}, "noise 'lo', which the grid does not have: did you mean low"),
+    "shapeless exclusion": ({"exclude": {"arm": "a"}}, "exclude of the grid must be a list"),
+    "nothing left": ({"exclude": [{"dataset": "tiny"}]}, "leave no run"),
+    "folders clash": ({"arms": {"a": {}, "A!": {}}}, "would share the run folder tiny--low--a--seed0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_grid_is_refused_before_anything_is_written(case: str, tmp_path: Path, images: Path) -> None:
+    changes, message = BAD[case]
+    grid = write_grid(tmp_path, images, **changes)
+    with pytest.raises(ConfigError, match=message):
+        run_bench(grid, tmp_path / "out", 1, run=fake_run)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "cannot be read"), ("a: [1", "not valid YAML at line"), ("- a", "must hold keys")]
+)
+def test_a_file_that_is_no_grid_is_refused(text: str | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_grid(path)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=lambda path: path.stem)
+def test_the_committed_grids_are_valid(grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in re.findall(r"\$\{OVERREAD_DATA\}/(\S+)", grid.read_text()):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("OVERREAD_DATA", str(tmp_path))
+    runs = plan_runs(read_grid(grid), tmp_path / "out")
+    expected = {"frozen": 2 * 4 * 8 * 5, "vog": 2 * 4 * 5 * 5, "brixia": 8 * 5, "finetune": 3 * 3}
+    assert len(runs) == expected[grid.stem]
+
+
+# --- running
+
+
+@pytest.mark.usefixtures("no_warm_up")
+def test_failures_are_recorded_and_stop_nothing_else(tmp_path: Path, images: Path) -> None:
+    grid, out = write_grid(tmp_path, images), tmp_path / "out"
+    with pytest.raises(
+        RunError, match=r"3 of 6 runs failed \('tiny--low--b--seed0', .* 1 more; the first: the moon is"
+    ):
+        run_bench(grid, out, 2, run=troubled_run)
+    errors = {path.parent.name[-5:]: path.read_text() for path in out.glob("runs/*/error.txt")}
+    assert errors["seed0"] == "the moon is too bright\n"
+    assert errors["seed1"].startswith("ZeroDivisionError: unexpected\nTraceback")
+    assert errors["seed2"].startswith("the process of this run was killed")
+    # An innocent neighbour of the process that died may have been begun twice; none is missing.
+    assert {name for name, *_ in calls(out)} == {f"tiny--low--a--seed{seed}" for seed in range(3)}
+    table = (out / "results.md").read_text()
+    assert "| a | 3 |" in table
+    assert "| b | 0 of 3 | – |" in table
+
+    (out / "mended").touch()
+    (out / "calls.txt").unlink()
+    assert run_bench(grid, out, 1, run=troubled_run) == out / "results.md"
+    assert sorted(name for name, *_ in calls(out)) == [f"tiny--low--b--seed{seed}" for seed in range(3)]
+    assert not list(out.glob("runs/*/error.txt"))
+    assert "| b | 3 |" in (out / "results.md").read_text()
+
+
+@pytest.mark.usefixtures("no_warm_up")
+def test_a_budget_share_is_turned_into_reads_and_threads_are_shared_out(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    out = tmp_path / "out"
+    datasets = {"tiny": {"data.path": str(images)}, "half": {"data.path": str(images), "budget_share": 0.5}}
+    settings = {"active.rounds": 3}
+    grid = write_grid(tmp_path, images, settings=settings, datasets=datasets, budget_share=0.001, seeds=[0])
+    run_bench(grid, out, 2, run=fake_run)
+    configs = [yaml.safe_load(path.read_text()) for path in sorted(out.glob("runs/*/config.yaml"))]
+    # 0.5 x 40 items / 3 rounds = 6.67 and 0.001 x 40 / 3 = 0.01, which is at least one read.
+    assert [config["active"]["budget"] for config in configs] == [7, 7, 1, 1]
+    assert {config["threads"] for config in configs} == {3}
+    assert {threads for *_, threads in calls(out)} == {"3"}
+    assert "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] != "3"
+
+
+@pytest.mark.usefixtures("no_warm_up")
+def test_complete_runs_are_kept_and_never_pass_for_runs_with_other_settings(tmp_path: Path, images: Path) -> None:
+    out = tmp_path / "out"
+    run_bench(write_grid(tmp_path, images, seeds=[0]), out, 1, run=fake_run)
+    threads = yaml.safe_load((out / "runs/tiny--low--a--seed0/config.yaml").read_text())["threads"]
+    before = (out / "results.csv").read_bytes()
+    # Other workers mean other threads for new runs; runs that are there stay as they are.
+    run_bench(write_grid(tmp_path, images, seeds=[0]), out, threads + 1, run=fake_run)
+    assert len(calls(out)) == 2
+    assert (out / "results.csv").read_bytes() == before
+    changed = write_grid(tmp_path, images, seeds=[0], noise={"low": {"noise.rate": 0.3}})
+    with pytest.raises(
+        RunError, match=r"tiny--low--a--seed0 holds a run with other settings \(noise.rate 0.2 -> 0.3\)"
+    ):
+        run_bench(changed, out, 1, run=fake_run)
+    assert len(calls(out)) == 2
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
+def test_a_stopped_bench_leaves_no_process_and_goes_on(
+    by: signal.Signals, tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, out = write_grid(tmp_path, images), tmp_path / "out"
+    script = tmp_path / "bench_script.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import sys
+            from pathlib import Path
+            sys.path.insert(0, {str(Path(__file__).parent)!r})
+            import overread.bench
+            from fake_runs import slow_run
+            if __name__ == "__main__":
+                overread.bench._warm_up = lambda todo, reporter: None
+                try:
+                    overread.bench.run_bench(Path({str(grid)!r}), Path({str(out)!r}), 2, run=slow_run)
+                except KeyboardInterrupt:
+                    sys.exit(130)
+            """
+        )
+    )
+    bench = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("pids/*"))) < 2 and time.monotonic() < deadline and bench.poll() is None:
+        time.sleep(0.05)
+    workers = [int(path.name) for path in out.glob("pids/*")]
+    assert len(workers) == 2
+    bench.send_signal(by)
+    _, complaint = bench.communicate(timeout=20)
+    assert bench.returncode == (130 if by is signal.SIGINT else -9)
+    assert b"Traceback" not in complaint
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, workers))
+
+    monkeypatch.setattr(overread.bench, "_warm_up", lambda todo, reporter: None)
+    run_bench(grid, out, 1, run=fake_run)
+    assert len(calls(out)) == 6
+
+
+@pytest.mark.slow
+def test_a_real_bench_equals_the_same_simulations_alone(tmp_path: Path, images: Path) -> None:
+    from overread.refine import simulate
+
+    settings = {"lnl.epochs": 2, "active.epochs": 1, "active.rounds": 2, "active.budget": 3}
+    grid, out = write_grid(tmp_path, images, settings=settings, seeds=[0]), tmp_path / "out"
+    table = run_bench(grid, out, 1)
+    assert table.read_text().count("| b |") == 2
+    assert (out / "curves-tiny.png").stat().st_size > 1000
+    assert len(list((out / "phase1").glob("phase1-*.safetensors"))) == 1  # the arms differ in phase 2 alone
+    for run in plan_runs(read_grid(grid), out):
+        alone = run.config.model_copy(update={"out": tmp_path / run.slug, "threads": os.cpu_count() or 1})
+        expected, found = simulate(alone), json.loads((out / "runs" / run.slug / "results.json").read_text())
+        for a, b in zip(expected["rounds"], found["rounds"], strict=True):
+            assert a["bought"] == b["bought"]
+            assert a["test"]["macro_f1"] == b["test"]["macro_f1"]
+            assert a["label_accuracy"] == b["label_accuracy"]
+
+
+# --- tables
+
+
+def write_runs(out: Path, grid: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """Fake results of the whole grid, without a process; by arm and seed."""
+    asked = read_grid(grid)
+    runs = plan_runs(asked, out)
+    overread.bench._write_plan(out, asked, runs, "overread bench", 2, 1)
+    results = {(run.arm, run.seed): fake_results(run.config) for run in runs}
+    for run in runs:
+        write_json(out / "runs" / run.slug / "results.json", results[run.arm, run.seed])
+    return results
+
+
+def test_tables_agree_with_scipy(tmp_path: Path, images: Path) -> None:
+    arms = {name: {"active.sampler": name} for name in ("random", "margin", "bald")}
+    grid = write_grid(tmp_path, images, arms=arms, reference="margin", seeds=[0, 1, 2, 3])
+    results = write_runs(tmp_path / "out", grid)
+    text = write_tables(tmp_path / "out").read_text()
+
+    def area(run: dict[str, Any]) -> float:
+        return float(np.trapezoid([r["test"]["macro_f1"] for r in run["rounds"]], [0, 4, 8]) / 8)
+
+    areas = {arm: np.array([area(results[arm, seed]) for seed in range(4)]) for arm in arms}
+    for arm, values in areas.items():
+        half = stats.t.ppf(0.975, 3) * stats.sem(values)
+        row = next(line for line in text.splitlines() if line.startswith(f"| {arm} | 4 | 8 |"))
+        assert row.split(" | ")[5] == f"{values.mean():.3f} ± {half:.3f}"
+    p = {arm: stats.ttest_rel(areas[arm], areas["margin"]).pvalue for arm in ("random", "bald")}
+    low, high = sorted(p, key=lambda arm: p[arm])
+    adjusted = {low: min(1, 2 * p[low]), high: max(min(1, 2 * p[low]), p[high])}
+    for arm, value in adjusted.items():
+        difference = areas[arm] - areas["margin"]
+        interval = stats.t.interval(0.95, 3, difference.mean(), stats.sem(difference))
+        row = [line for line in text.splitlines() if line.startswith(f"| {arm} | 4 |")][-1]
+        wanted = f"{difference.mean():+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}] | {value:.3f} |"
+        assert wanted in row
+
+    # The rarest class by training counts is the second one; its presumed-clean recall is null in every run.
+    rare = np.mean([results["bald", seed]["rounds"][-1]["test"]["per_class"][1]["recall"] for seed in range(4)])
+    cells = next(line for line in text.splitlines() if line.startswith("| bald | 4 | 8 |")).split(" | ")
+    assert cells[8].startswith(f"{rare:.3f} ± ")
+    assert cells[9] == "–"
+    assert "rarest class bright (10 training items)" in text
+
+    lines = list(csv.DictReader((tmp_path / "out/results.csv").read_text().splitlines()))
+    found = [line for line in lines if line["metric"] == "test.recall[bright]" and line["arm"] == "bald"]
+    assert len(found) == 4 * 3
+    for line in found:
+        entry = results["bald", int(line["seed"])]["rounds"][int(line["round"])]
+        assert float(line["value"]) == entry["test"]["per_class"][1]["recall"]
+        assert int(line["bought"]) == entry["bought"]
+    assert {line["value"] for line in lines if line["metric"] == "selection.precision"} == {""}
+
+
+def test_one_seed_has_no_interval_and_an_arm_without_pairs_no_comparison(tmp_path: Path, images: Path) -> None:
+    out = tmp_path / "out"
+    write_runs(out, write_grid(tmp_path, images, seeds=[0]))
+    assert "±" not in write_tables(out).read_text().split("## tiny")[1]
+    (out / "runs/tiny--low--a--seed0/results.json").unlink()
+    text = write_tables(out).read_text()
+    assert "| a | 0 of 1 |" in text
+    assert "arm − a" not in text
+    (out / "runs/tiny--low--b--seed0/results.json").unlink()
+    assert "No complete run." in write_tables(out).read_text()
+    assert not list(out.glob("*.png"))
+
+
+def test_a_curve_goes_on_flat_where_the_pool_ran_empty() -> None:
+    def entry(bought: int, score: float | None) -> dict[str, Any]:
+        test = {"macro_f1": score, "balanced_accuracy": None, "per_class": [{"recall": None}]}
+        return {"bought": bought, "test": test, "selection": None, "label_accuracy": 0.5}
+
+    results: dict[str, Any] = {
+        "rounds": [entry(0, 0.0), entry(10, 1.0), entry(10, 1.0)],
+        "dataset": {"train_counts": [3]},
+        "leak": {"revealed": 12, "changed": 4},
+    }
+    scores = run_scores(results, planned_reads=20)
+    assert scores["area"] == 0.75
+    assert (scores["reads"], scores["free"]) == (10, 12)
+    assert np.isnan(scores["rare_recall"])
+    assert np.isnan(scores["rare_kept"])
+    results["rounds"][1] = entry(10, None)
+    assert np.isnan(run_scores(results, planned_reads=20)["area"])
+
+
+def test_names_cannot_break_the_table(tmp_path: Path, images: Path) -> None:
+    arms: dict[str, dict[str, Any]] = {"a": {}, "b | $x$": {"lnl.epochs": 3}}
+    write_runs(tmp_path / "out", write_grid(tmp_path, images, arms=arms))
+    text = write_tables(tmp_path / "out").read_text()
+    widths = {
+        len(re.split(r"(?<!\\)\|", line))
+        for line in text.split("### ")[1].splitlines()
+        if line.startswith(("| a", "| b \\| $x$ | 3 | 8"))
+    }
+    assert len(widths) == 2  # the table of scores and the head of the table of differences
+
+
+def test_a_folder_without_a_bench_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no bench"):
+        write_tables(tmp_path)
