@@ -165,7 +165,7 @@ class Config(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     out: Path | None = Field(None, description="run folder")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    threads: Count | None = Field(None, description="CPU threads; none = all cores")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="CPU threads; none = all cores")
     checkpoint_seconds: Annotated[float, Field(ge=0.0)] = Field(30.0, description="least time between checkpoints")
     data: DataConfig = DataConfig()
     noise: NoiseConfig = NoiseConfig()

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 
 from overread.arrays.splits import long_tail, stratified_group_split
 from overread.arrays.statistics import mean_interval, paired_comparison
@@ -26,11 +28,19 @@ from overread.rng import generator
 __all__ = ["run_demo", "write_digits"]
 
 SIDE = 32
-IMBALANCE = 20.0
+IMBALANCE = 10.0
 # One data set for all seeds, so that its embeddings are made once; every seed has its own noise and its own training.
 DATA_SEED = 0
-SETTINGS = ("model.mode=frozen", "model.weights=packaged", "noise.kind=symmetric", "noise.rate=0.5", "active.rounds=4")
-DIGITS = ("data.format=npz", "active.budget=20")
+SETTINGS = (
+    "model.mode=frozen",
+    "model.weights=packaged",
+    "noise.kind=symmetric",
+    "noise.rate=0.5",
+    "active.rounds=4",
+    # So little work a step that more threads mostly wait for each other.
+    "threads=1",
+)
+DIGITS = ("data.format=npz", "active.budget=30")
 # Enough to see the effect, and an embedding in a minute or two without a graphics card.
 OTHERS = ("data.max_train=2000", "active.budget=50")
 SCORES = ("macro_f1", "balanced_accuracy", "label_accuracy")
@@ -58,10 +68,11 @@ def run_demo(data: str | None, out: Path, reporter: Reporter, seeds: Sequence[in
     )
     with reporter.task("demo runs", 2 * len(seeds)) as advance:
         results = []
-        for config in [*baseline, *default]:
-            # Quiet: one bar for all runs says more than a bar for every step of each.
-            results.append(simulate(config))
-            advance(1)
+        with threadpool_limits(limits=1):
+            for config in [*baseline, *default]:
+                # Quiet: one bar for all runs says more than a bar for every step of each.
+                results.append(simulate(config, phase1_folder=out / "phase1"))
+                advance(1)
     plain, refined = results[: len(seeds)], results[len(seeds) :]
     reports = [write_report(config.out) for config in [*default, *baseline] if config.out]
     console = Console()
@@ -73,7 +84,7 @@ def run_demo(data: str | None, out: Path, reporter: Reporter, seeds: Sequence[in
 
 
 def write_digits(path: Path) -> None:
-    """Write scikit-learn's 1,797 digits (8 x 8, grey) as 32 px RGB with splits, the training part long-tailed 20:1.
+    """Write scikit-learn's 1,797 digits (8 x 8, grey) as 32 px RGB with splits, the training part long-tailed 10:1.
 
     Class "0" keeps most of its training images and "9" fewest.  The file has the arrays images, labels, class_names
     and split, and is left alone where it exists.
@@ -122,15 +133,14 @@ def _stages(plain: Sequence[dict[str, Any]], refined: Sequence[dict[str, Any]]) 
             Stage(f"after round {n}" if n else "after phase 1", [result["rounds"][n] for result in refined])
             for n in rounds
         ),
-        Stage("cross-entropy + random reads", [result["rounds"][-1] for result in plain]),
+        Stage("cross-entropy, random", [result["rounds"][-1] for result in plain]),
     ]
 
 
 def _table(plain: Sequence[dict[str, Any]], refined: Sequence[dict[str, Any]]) -> Table:
     """Means over seeds; the margin is in macro-F1, over the first row, paired by seed, with its 95 % interval."""
-    table = Table(
-        "", "reads", "macro-F1", "balanced\naccuracy", "label\naccuracy", "margin in macro-F1\n[95 % interval]"
-    )
+    heads = ["", "reads", "macro-\nF1", "balanced\naccuracy", "label\naccuracy", "margin in macro-F1\n[95 % interval]"]
+    table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)  # fits into 80 columns
     for column in table.columns[1:]:
         column.justify = "right"
     stages = _stages(plain, refined)
@@ -139,8 +149,8 @@ def _table(plain: Sequence[dict[str, Any]], refined: Sequence[dict[str, Any]]) -
         reads = np.mean([entry["oracle_reads"] for entry in stage.entries])
         means = [f"{mean_interval(_scores(stage, key))[0]:.3f}" for key in SCORES]
         margin = paired_comparison(_scores(stage, "macro_f1"), first)
-        interval = f" [{margin.low:+.3f}, {margin.high:+.3f}]" if len(first) > 1 else ""
-        shown = "" if stage is stages[0] else f"{margin.difference:+.3f}{interval}"
+        interval = f" [{margin.low:+.2f}, {margin.high:+.2f}]" if len(first) > 1 else ""
+        shown = "" if stage is stages[0] else f"{margin.difference:+.2f}{interval}"
         table.add_row(stage.name, f"{reads:.0f}", *means, shown, end_section=stage in (stages[0], stages[-2]))
     return table
 

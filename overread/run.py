@@ -54,11 +54,11 @@ def open_run(config: Config) -> Iterator[Path]:
         missing = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / LOCK)
-    try:
-        with _naming(folder):
+    with _naming(folder):
+        try:
             lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise RunError(f"another process is working in {folder}; wait for it or give another --out") from None
+        except filelock.Timeout:
+            raise RunError(f"another process is working in {folder}; wait for it or give another --out") from None
     try:
         with _naming(folder):
             _claim(folder / CONFIG, config)

@@ -102,9 +102,31 @@ OTHER_PARTS = {
 }
 # These cannot change a result.
 NO_PART_OF_THE_IDENTITY = {"out", "checkpoint_seconds", "data.cache"}
-CONTRACT = """preset seed data.path data.format data.image_size data.imbalance_factor data.max_train noise.kind noise.rate
-model.name model.mode model.weights lnl.method lnl.epochs lnl.batch_size lnl.mix_ratio lnl.forget_rate active.sampler
-active.rounds active.budget active.epochs device out""".split()
+CONTRACT = {
+    "preset",
+    "seed",
+    "data.path",
+    "data.format",
+    "data.image_size",
+    "data.imbalance_factor",
+    "data.max_train",
+    "noise.kind",
+    "noise.rate",
+    "model.name",
+    "model.mode",
+    "model.weights",
+    "lnl.method",
+    "lnl.epochs",
+    "lnl.batch_size",
+    "lnl.mix_ratio",
+    "lnl.forget_rate",
+    "active.sampler",
+    "active.rounds",
+    "active.budget",
+    "active.epochs",
+    "device",
+    "out",
+}
 
 
 def said(values: dict[str, Any]) -> list[str]:
@@ -138,9 +160,10 @@ def test_every_key_is_heard_on_the_command_line_and_in_a_file(key: str, tmp_path
     assert value_of(config, key) == ALTERNATIVES[key]
     assert value_of(config, key) != value_of(Config(), key)
     assert load_config(written(tmp_path, values)) == config
-    assert config.model_copy(update={"out": None}).settings() == load_config(
-        written(tmp_path, {**values, "out": None})
-    ).settings()
+    assert (
+        config.model_copy(update={"out": None}).settings()
+        == load_config(written(tmp_path, {**values, "out": None})).settings()
+    )
 
 
 @pytest.mark.parametrize("key", sorted(ALTERNATIVES))
@@ -151,7 +174,7 @@ def test_the_identity_changes_with_everything_that_can_change_a_result(key: str)
 
 
 def test_keys_of_the_contract_are_known() -> None:
-    assert set(CONTRACT) <= set(known_keys())
+    assert set(known_keys()) >= CONTRACT
 
 
 def test_every_key_is_read_somewhere() -> None:
@@ -274,8 +297,11 @@ def test_any_key_is_known_or_refused_in_one_sentence(key: str) -> None:
 def test_any_value_is_valid_or_refused_with_its_key(key: str, text: str) -> None:
     try:
         load_config(settings=[f"{key}={text}"])
-    except ConfigError as error:
-        assert key in str(error) or key.partition(".")[0] in str(error)
+    except ConfigError as refusal:
+        sentence = str(refusal)
+    else:
+        return
+    assert key in sentence
 
 
 def test_any_misspelt_key_is_recognised() -> None:

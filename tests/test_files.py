@@ -1,6 +1,5 @@
 import json
 import math
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -20,20 +19,24 @@ JSON_VALUES = st.recursive(
 )
 
 
+def write_half(target: Path, error: BaseException) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_text("new, but hal")
+        raise error
+
+
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "scores.txt"
     write_text(target, "old")
-    with pytest.raises(RuntimeError, match="half"), atomic_path(target) as temporary:
-        temporary.write_text("new, but hal")
-        raise RuntimeError("half written")
+    with pytest.raises(RuntimeError, match="half"):
+        write_half(target, RuntimeError("half written"))
     assert target.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["scores.txt"]
 
 
 def test_an_error_leaves_no_new_file(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "new.txt") as temporary:
-        temporary.write_text("begun")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write_half(tmp_path / "new.txt", KeyboardInterrupt())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -126,4 +129,4 @@ def equal_but_for_nan(read: object, value: object) -> bool:
 def test_infinity_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "r.json", {"loss": math.inf})
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,8 @@ def heavy_modules_after(code: str) -> set[str]:
     [
         "import overread",
         "import overread.arrays.acquisition, overread.data.dataset, overread.config, overread.oracle, overread.results",
-        "import sys, overread.cli\nsys.argv = ['overread', '--help']\ntry: overread.cli.main()\nexcept SystemExit: pass",
+        "import sys, overread.cli\nsys.argv = ['overread', '--help']\n"
+        "try: overread.cli.main()\nexcept SystemExit as end: assert not end.code",
         "import sys, overread.cli\nsys.argv = ['overread', 'simulate', '--set', 'noise.rat=1']\n"
         "try: overread.cli.main()\nexcept SystemExit as end: assert end.code == 2",
     ],

@@ -12,6 +12,7 @@ from overread.errors import RunError
 from overread.oracle import Read, SimulatedOracle, load_reads, save_reads
 
 REFERENCE = np.tile(np.arange(4), 1000)
+READS = st.tuples(st.integers(0, 49), st.integers(0, 4), st.integers(1, 6), st.sampled_from(["bought", "leak"]))
 EVERYTHING = np.arange(len(REFERENCE))
 
 
@@ -67,7 +68,7 @@ def test_errors_depend_on_seed_round_and_purpose_alone() -> None:
         assert not np.array_equal(first != REFERENCE, other != REFERENCE)
 
 
-@given(st.lists(st.tuples(st.integers(0, 49), st.integers(0, 4), st.integers(1, 6), st.sampled_from(["bought", "leak"]))))
+@given(st.lists(READS))
 @settings(deadline=None, max_examples=40)
 def test_reads_come_back_up_to_the_asked_round(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int, str]]

@@ -29,8 +29,7 @@ def test_notes_are_shown_as_they_stand_on_stderr(capsys: pytest.CaptureFixture[s
 
 def test_an_error_inside_a_task_comes_out() -> None:
     for reporter in (Bars(), Silent()):
-        with pytest.raises(ValueError, match="inside"), reporter.task("embedding", 2) as advance:
-            advance(1)
+        with pytest.raises(ValueError, match="inside"), reporter.task("embedding", 2):
             raise ValueError("inside")
 
 

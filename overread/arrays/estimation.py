@@ -184,7 +184,8 @@ def _loss_and_gradient(
 def _updated(problem: _Problem, W: FloatArray, matrices: FloatArray) -> tuple[FloatArray, NoiseEstimate]:
     """The folds' noise matrices (K, C, C) that fit the held-out probabilities, and the estimate they amount to.
 
-    Each fold's matrix comes from the other folds alone, so that the likelihood of its labels stays honest.
+    Each fold's matrix counts the items of the other folds alone, so that the likelihood of its labels is not
+    flattered by the C * C numbers that they would have helped to set.
     """
     given, fold, n_classes = problem.given, problem.fold, problem.n_classes
     folds, one_hot = range(W.shape[1]), np.eye(n_classes)[given]

@@ -8,8 +8,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from overread.arrays import FloatArray, IntArray
-from overread.arrays.estimation import _loss_and_gradient, _Problem, _stratified_folds, estimate_noise
+from overread.arrays import FloatArray, IntArray, estimation
+from overread.arrays.estimation import _loss_and_gradient, _Problem, _stratified_folds, _updated, estimate_noise
 from overread.arrays.noise import class_dependent_matrix, flip_labels, symmetric_matrix
 from overread.arrays.splits import long_tail, subsample
 from overread.errors import DataError
@@ -188,6 +188,22 @@ def test_the_gradient_is_that_of_the_loss() -> None:
         flat,
     )
     assert difference < 1e-5
+
+
+def test_a_folds_matrix_does_not_count_its_own_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One step: later ones let the folds know of each other through the posteriors.
+    monkeypatch.setattr(estimation, "TEMPERATURE_STEPS", 1)
+    monkeypatch.setattr(estimation, "MATRIX_STEPS", 1)
+    fold, noisy = np.arange(60) % 3, np.arange(60) // 3 % 2
+    weights = np.full((60, 3), 1 / 40)
+    start: FloatArray = np.stack([symmetric_matrix(2, 0.2)] * 3)
+
+    def matrices(labels: IntArray) -> FloatArray:
+        return _updated(_Problem(np.ones((60, 1)), labels, fold, weights, 2), np.zeros((1, 3, 2)), start)[0]
+
+    before, after = matrices(noisy), matrices(np.where(fold == 0, 0, noisy))
+    assert before[0] == pytest.approx(after[0], abs=1e-12)
+    assert np.abs(before[1] - after[1]).max() > 0.01
 
 
 def test_folds_share_out_every_class_evenly() -> None:

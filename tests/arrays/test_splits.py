@@ -86,6 +86,13 @@ def test_classes_with_fewer_groups_than_splits_are_in_the_largest_splits() -> No
     assert sorted(split[4:]) == ["test", "train"]
 
 
+def test_a_large_group_is_not_spent_on_a_small_split() -> None:
+    groups = np.repeat(["a", "b", "c"], [20, 1, 1])
+    split = stratified_group_split(np.zeros(22, dtype=np.int64), groups, FRACTIONS, generator(0))
+    assert set(split[:20]) == {"train"}
+    assert sorted(split[20:]) == ["test", "val"]
+
+
 def test_splits_of_nothing_and_into_one() -> None:
     assert stratified_group_split(np.array([], dtype=int), None, FRACTIONS, generator(0)).tolist() == []
     assert stratified_group_split(np.array([1, 0]), None, {"all": 1.0}, generator(0)).tolist() == ["all", "all"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional as reference
 
 from overread.errors import DataError
 from overread.learn.sources import FeatureSource, PixelSource
@@ -71,6 +72,14 @@ def test_things_have_the_same_size_in_training_and_evaluation() -> None:
     positions = np.arange(200)
     seen = source.train_batch(positions, np.random.default_rng(0)).mean(dim=(1, 2, 3))
     assert float(seen.mean()) == pytest.approx(float(source.eval_batch(positions[:1]).mean()), rel=0.03)
+
+
+def test_evaluation_is_the_published_resize_and_centre_crop() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    source = PixelSource(images, 28, Preprocess((0.0,) * 3, (1.0,) * 3), augment=True, device=CPU)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    expected = reference.center_crop(reference.resize(pixels, [32, 32], antialias=True), [28, 28])
+    torch.testing.assert_close(source.eval_batch(np.arange(2)).contiguous(), expected, atol=1e-5, rtol=0)
 
 
 def test_features_are_handed_out_as_they_are() -> None:
