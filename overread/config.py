@@ -61,7 +61,9 @@ class DataConfig(_Section):
     image_size: Annotated[int, Field(ge=8, le=2048)] | None = Field(
         None, description="pixels a side; images of other sizes are resized; none = as they are"
     )
-    classes: tuple[str, ...] | None = Field(None, description="class names in order; none = those found, sorted")
+    classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = Field(
+        None, description="class names in order; none = those found, sorted"
+    )
     image_root: Path | None = Field(None, description="csv: folder that image paths are relative to")
     id_column: str | None = Field(None, description="csv: stable id; none = the path")
     path_column: str = Field("path", description="csv: image path or name")
@@ -107,8 +109,10 @@ class ModelConfig(_Section):
     mode: Literal["finetune", "frozen"] = "frozen"
     weights: str = Field("packaged", description="packaged, none, hub, a timm/hub tag, or a file")
     head: Literal["linear", "mlp"] = Field("linear", description="frozen: head trained on the embeddings")
-    hidden: Count = Field(256, description="frozen: width of the mlp head")
-    dropout: Rate = Field(0.2, description="dropout before the last layer; bald samples it")
+    hidden: Annotated[int, Field(ge=1, le=65536)] = Field(256, description="frozen: width of the mlp head")
+    dropout: Annotated[float, Field(ge=0.0, le=0.99)] = Field(
+        0.2, description="dropout before the last layer; bald samples it"
+    )
     input_size: Annotated[int, Field(ge=8, le=2048)] | None = Field(
         None, description="pixels the network sees; none = data.image_size (finetune), 112 at least (frozen)"
     )
@@ -136,9 +140,9 @@ class LnlConfig(_Section):
         "whole-set",
         description="one selection over all items under the evaluation transform, or the last epoch's batch picks",
     )
-    learning_rate: Annotated[float, Field(gt=0.0)] = 0.01
+    learning_rate: Annotated[float, Field(gt=0.0, le=1000.0)] = 0.01
     momentum: Rate = 0.9
-    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0.0, le=1000.0)] = 1e-4
     augment: bool = Field(True, description="finetune: random crop, flip, rotation, blur and colour jitter")
 
 
@@ -183,8 +187,8 @@ class Config(_Section):
             raise ValueError("noise.exempt belongs to noise.kind=symmetric")
         if self.noise.kind != "given" and self.noise.column:
             raise ValueError("noise.column belongs to noise.kind=given")
-        if self.active.sampler == "bald" and self.model.dropout == 0.0:
-            raise ValueError("active.sampler=bald samples dropout masks, so model.dropout must be above 0")
+        if self.active.sampler == "bald" and self.model.dropout < 0.01:
+            raise ValueError("active.sampler=bald samples dropout masks, so model.dropout must be 0.01 at least")
         return self
 
     def settings(self) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
-from threadpoolctl import threadpool_limits
 
 from overread.arrays.splits import long_tail, stratified_group_split
 from overread.arrays.statistics import mean_interval, paired_comparison
@@ -60,6 +59,8 @@ def run_demo(data: str | None, out: Path, reporter: Reporter, seeds: Sequence[in
     table with means over `seeds` and the margin over cross-entropy on the same noisy labels, then the path.  The same
     call goes on where an earlier one was stopped.  Errors: ConfigError without a seed, DataError for unusable data.
     """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file; give a folder with --out")
     if not seeds:
         raise ConfigError("the demo needs at least one seed")
     source = _source(data, out)
@@ -68,11 +69,10 @@ def run_demo(data: str | None, out: Path, reporter: Reporter, seeds: Sequence[in
     )
     with reporter.task("demo runs", 2 * len(seeds)) as advance:
         results = []
-        with threadpool_limits(limits=1):
-            for config in [*baseline, *default]:
-                # Quiet: one bar for all runs says more than a bar for every step of each.
-                results.append(simulate(config, phase1_folder=out / "phase1"))
-                advance(1)
+        for config in [*baseline, *default]:
+            # Quiet: one bar for all runs says more than a bar for every step of each.
+            results.append(simulate(config, phase1_folder=out / "phase1"))
+            advance(1)
     plain, refined = results[: len(seeds)], results[len(seeds) :]
     reports = [write_report(config.out) for config in [*default, *baseline] if config.out]
     console = Console()

@@ -236,7 +236,7 @@ def _begin(run: Path, config: Config, dataset: Dataset, noisy: NoisyLabels, thre
     """The results so far of this run folder, or those of a run that is about to begin."""
     if (run / RESULTS).exists():
         results = read_results(run)
-        if results["data_digest"] != dataset.digest:
+        if results.get("data_digest") != dataset.digest:
             raise RunError(f"the data of the run in {run} has changed since it began; start again in another folder")
         return results
     train = dataset.positions("train")
@@ -274,6 +274,7 @@ def _begin(run: Path, config: Config, dataset: Dataset, noisy: NoisyLabels, thre
         "oracle_reads": 0,
         "label_leak": config.active.label_leak,
         "leak": None,
+        "notes": _notes(config),
         "evaluated_weights": "first network, last epoch of each step",
         "config_id": config.identity(),
         "data_digest": dataset.digest,
@@ -284,6 +285,14 @@ def _begin(run: Path, config: Config, dataset: Dataset, noisy: NoisyLabels, thre
         "peak_rss_mb": 0.0,
         "rounds": [],
     }
+
+
+def _notes(config: Config) -> list[str]:
+    """What a reader of the results should know of an unusual configuration."""
+    lnl = config.lnl
+    if get_method(lnl.method).uses_vog and lnl.epochs <= lnl.warmup_epochs:
+        return [f"VOG was never used: lnl.epochs={lnl.epochs} ends within lnl.warmup_epochs={lnl.warmup_epochs}"]
+    return []
 
 
 class Referee:

@@ -102,7 +102,8 @@ def _claim(path: Path, config: Config) -> None:
     """Write the configuration of a new run; compare it with that of one that is there."""
     if not path.exists():
         header = f"# Written by overread {__version__}: the whole configuration of this run ({config.identity()}).\n"
-        write_text(path, header + yaml.safe_dump(_portable(config), sort_keys=False, allow_unicode=True))
+        # ASCII with escapes: with allow_unicode a few characters, such as U+0085, do not come back.
+        write_text(path, header + yaml.safe_dump(_portable(config), sort_keys=False))
         return
     try:
         there = yaml.safe_load(path.read_text(encoding="utf-8"))

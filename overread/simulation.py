@@ -89,6 +89,9 @@ def _matrix(config: NoiseConfig, class_names: Sequence[str]) -> FloatArray:
     if config.matrix is not None:
         return checked_matrix(config.matrix, n_classes)
     pairs = [(_class(a, class_names), _class(b, class_names)) for a, b in config.pairs]
+    for a, b in config.pairs:
+        if a == b:
+            raise NoiseError(f"noise.pairs has {a} -> {b}, which changes nothing; name two different classes")
     return class_dependent_matrix(n_classes, config.rate, pairs or None)
 
 

@@ -33,7 +33,7 @@ def fingerprints(run: Path) -> dict[str, str]:
         content = path.read_bytes()
         if path.name == "results.json":
             content = json.dumps(without_times(json.loads(content))).encode()
-        if path.name.startswith("phase1-"):
+        if path.name.startswith(("phase1-", "noise-")):
             tensors, meta = load_checkpoint(path)
             arrays = [tensor.numpy().tobytes() for _, tensor in sorted(tensors.items())]
             content = b"".join(arrays) + json.dumps(without_times(meta)).encode()

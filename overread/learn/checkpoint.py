@@ -46,13 +46,13 @@ def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
     Errors: RunError where the file is absent, damaged or of another kind.
     """
     if not path.is_file():
-        raise RunError(f"the checkpoint {path} does not exist")
+        raise RunError(f"the checkpoint {path} does not exist; start again in another folder")
     try:
         with safe_open(path, framework="pt") as content:
             meta = json.loads((content.metadata() or {})[META])
             return {key: content.get_tensor(key) for key in content.keys()}, meta  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunError(f"the checkpoint {path} is damaged or not one: delete it to begin this step anew") from error
+        raise RunError(f"the checkpoint {path} is damaged or not one; start again in another folder") from error
 
 
 def pack_module(prefix: str, module: nn.Module) -> Tensors:

@@ -1,6 +1,7 @@
 """Which device computes, and with how many threads."""
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from overread.errors import ModelError
 
@@ -33,7 +34,8 @@ def resolve_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int | None) -> int:
-    """The number of CPU threads in force after setting it to `threads`; None leaves it as it is."""
+    """The number of CPU threads in force, for torch and BLAS, after setting it to `threads`; None changes nothing."""
     if threads is not None:
         torch.set_num_threads(threads)
+        threadpool_limits(limits=threads, user_api="blas")
     return torch.get_num_threads()

@@ -7,7 +7,16 @@ from overread.arrays import IntArray
 from overread.config import LnlConfig
 from overread.learn.models import Network
 from overread.learn.sources import Source
-from overread.learn.training import Checkpointer, batches, cosine_rate, new_optimizer, seed_dropout, set_rate, step
+from overread.learn.training import (
+    Checkpointer,
+    batches,
+    check_finite,
+    cosine_rate,
+    new_optimizer,
+    seed_dropout,
+    set_rate,
+    step,
+)
 from overread.progress import Reporter
 from overread.rng import derived_seed, generator
 
@@ -42,6 +51,8 @@ def fine_tune(
             for batch in batches(positions, config.batch_size, rng):
                 inputs = source.train_batch(batch, rng)
                 logits, _ = network(inputs)
-                step(optimizer, cross_entropy(logits, targets[batch].to(inputs.device), reduction="none"))
+                losses = cross_entropy(logits, targets[batch].to(inputs.device), reduction="none")
+                check_finite(losses, config, epoch)
+                step(optimizer, losses)
             checkpointer.save_if_due(epoch, [network], [optimizer], {})
             advance(1)

@@ -18,7 +18,16 @@ from overread.learn.infer import predict
 from overread.learn.methods import get_method
 from overread.learn.models import Network
 from overread.learn.sources import Source
-from overread.learn.training import Checkpointer, batches, cosine_rate, new_optimizer, seed_dropout, set_rate, step
+from overread.learn.training import (
+    Checkpointer,
+    batches,
+    check_finite,
+    cosine_rate,
+    new_optimizer,
+    seed_dropout,
+    set_rate,
+    step,
+)
 from overread.progress import Reporter
 from overread.rng import derived_seed, generator
 
@@ -85,6 +94,8 @@ def learn_with_noisy_labels(
                 batch_labels = labels[batch].to(inputs.device)
                 outputs = [network(inputs) for network in networks]
                 losses = [cross_entropy(logits, batch_labels, reduction="none") for logits, _ in outputs]
+                for loss in losses:
+                    check_finite(loss, config, epoch)
                 keep = keep_count(len(batch), forget)
                 picks = []
                 for index, (loss, (_, features)) in enumerate(zip(losses, outputs, strict=True)):

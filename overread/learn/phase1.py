@@ -59,10 +59,7 @@ def run_phase1(
             seconds=meta["seconds"],
         )
 
-    started = time.monotonic()
-    reporter.note("estimating the noise matrix from the given labels")
-    estimate = estimate_noise(task.noise_features, task.given, task.n_classes, generator(config.seed, "estimate"))
-    estimated_in = time.monotonic() - started
+    estimate = _estimate(task, config, folder, reporter)
     wanted = config.lnl.forget_rate
     forget_rate = estimate.rate if wanted == "estimate" else true_rate if wanted == "true" else wanted
     assert isinstance(forget_rate, float)
@@ -89,7 +86,7 @@ def run_phase1(
         forget_rate=forget_rate,
         estimated_rate=estimate.rate,
         estimated_matrix=estimate.matrix,
-        seconds=learned.seconds + estimated_in,
+        seconds=learned.seconds + estimate.seconds,
     )
     save_checkpoint(
         path,
@@ -106,10 +103,36 @@ def run_phase1(
     return network, phase1
 
 
+class _Estimate(NamedTuple):
+    rate: float
+    matrix: FloatArray
+    seconds: float
+
+
+def _estimate(task: Task, config: Config, folder: Path, reporter: Reporter) -> _Estimate:
+    """The estimated noise, from `folder` where it is there: it does not depend on how phase 1 learns."""
+    given = hashlib.sha256(task.given.tobytes()).hexdigest()
+    features = hashlib.sha256(task.noise_features.tobytes()).hexdigest()
+    path = folder / f"noise-{_digest([config.seed, config.threads, task.n_classes, given, features])}.safetensors"
+    if path.exists():
+        tensors, meta = load_checkpoint(path)
+        return _Estimate(meta["rate"], tensors["matrix"].numpy(), meta["seconds"])
+    started = time.monotonic()
+    reporter.note("estimating the noise matrix from the given labels")
+    found = estimate_noise(task.noise_features, task.given, task.n_classes, generator(config.seed, "estimate"))
+    estimate = _Estimate(found.rate, found.matrix, time.monotonic() - started)
+    save_checkpoint(path, {"matrix": found.matrix}, {"rate": found.rate, "seconds": estimate.seconds})
+    return estimate
+
+
 def phase1_identity(config: Config, task: Task) -> str:
     """A digest of everything that phase 1 depends on, so that runs that differ in phase 2 alone share it."""
     settings = config.settings()
     parts = {name: settings[name] for name in ("seed", "noise", "model", "lnl", "device", "threads")}
     parts["data"] = task.data_digest
     parts["given"] = hashlib.sha256(task.given.tobytes()).hexdigest()
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return _digest(parts)
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -10,6 +10,7 @@ from overread.arrays import FloatArray, IntArray
 from overread.config import Config, ModelConfig
 from overread.data.cache import cache_folder
 from overread.data.dataset import Dataset
+from overread.errors import ModelError
 from overread.learn.device import resolve_device
 from overread.learn.embed import embed
 from overread.learn.models import Network, build_network, network_input_size
@@ -76,7 +77,7 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
         side = network_input_size(model, max(dataset.images.shape[1:3]))
         _, preprocess = load_backbone(model.name, model.weights, input_size=side)
         source = PixelSource(dataset.images, side, preprocess, config.lnl.augment, device)
-    return Task(
+    task = Task(
         train=Rows(source, train),
         test=Rows(source, test),
         ids=dataset.ids[train],
@@ -88,6 +89,23 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
         noise_features=noise_features,
         data_digest=dataset.digest,
     )
+    _try_forward(task, config)
+    return task
+
+
+def _try_forward(task: Task, config: Config) -> None:
+    """One pass of two items, so that a model that cannot take such inputs is found before anything is written."""
+    network = task.new_network(config.seed).eval()
+    inputs = task.train.eval_batch(np.arange(min(2, task.train.n_items)))
+    try:
+        with torch.inference_mode():
+            network(inputs)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        size = "x".join(map(str, inputs.shape[2:])) or "embedding"
+        raise ModelError(
+            f"the model {task.model.name} cannot take {size} inputs ({str(error).splitlines()[0]}); "
+            "set model.input_size or another model.name"
+        ) from None
 
 
 def standardised(embeddings: FloatArray, train: IntArray) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import torch
 
 from overread.arrays import IntArray
 from overread.config import LnlConfig
+from overread.errors import ModelError
 from overread.learn.checkpoint import (
     load_checkpoint,
     pack_module,
@@ -21,7 +22,16 @@ from overread.learn.checkpoint import (
 )
 from overread.learn.models import Network
 
-__all__ = ["Checkpointer", "batches", "cosine_rate", "new_optimizer", "seed_dropout", "set_rate", "step"]
+__all__ = [
+    "Checkpointer",
+    "batches",
+    "check_finite",
+    "cosine_rate",
+    "new_optimizer",
+    "seed_dropout",
+    "set_rate",
+    "step",
+]
 
 
 def batches(positions: IntArray, batch_size: int, rng: np.random.Generator) -> Iterator[IntArray]:
@@ -57,6 +67,15 @@ def set_rate(optimizer: torch.optim.SGD, rate: float) -> None:
 def seed_dropout(seed: int) -> None:
     """Make the dropout masks of what follows depend on `seed` alone."""
     torch.manual_seed(seed)
+
+
+def check_finite(losses: torch.Tensor, config: LnlConfig, epoch: int) -> None:
+    """ModelError where a loss of the batch is not finite: from there on every weight would be lost."""
+    if not bool(torch.isfinite(losses).all()):
+        raise ModelError(
+            f"the network diverged in epoch {epoch}: its loss is not finite; "
+            f"lower lnl.learning_rate (now {config.learning_rate:g})"
+        )
 
 
 def step(optimizer: torch.optim.SGD, losses: torch.Tensor) -> None:

@@ -211,6 +211,8 @@ def _fit(backbone: nn.Module, tensors: Tensors, facts: Mapping[str, Any], num_cl
 
 
 def _digest(path: Path) -> str:
+    if not path.is_file():
+        raise ModelError(f"the weight file {path} does not exist")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
