@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from overread.comparison import PLAN, write_tables
 from overread.config import Config, load_config
 from overread.data.dataset import load_dataset
@@ -144,4 +146,5 @@ def _warm_up(todo: Sequence[PlannedRun], reporter: Reporter) -> None:
         key = (dataset.digest, run.config.model.model_dump_json())
         if key not in made:
             made.add(key)
-            make_task(dataset, dataset.reference[dataset.positions("train")], run.config, reporter)
+            # No label is read for an embedding.
+            make_task(dataset, np.zeros(len(dataset.positions("train")), dtype=np.int64), run.config, reporter)

@@ -157,7 +157,7 @@ def _header(plan: Mapping[str, Any], cells: Sequence[Cell]) -> Iterator[str]:
     yield f"Written by `{plan['command']}`; grid file `{plan['digest']}`, seeds {', '.join(map(str, plan['seeds']))}."
     yield f"Python {platform.python_version()}, {versions}; code {', '.join(codes) or 'not run yet'}."
     yield (
-        f"{len(runs)} of {len(plan['runs'])} runs complete, {hours:.1f} hours of run time; "
+        f"{len(runs)} of {len(plan['runs'])} runs complete, {hours:.1f} hours if no run shared a phase 1; "
         f"{plan['cores']} cores, {plan['workers']} runs at a time."
     )
     yield from [

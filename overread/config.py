@@ -76,7 +76,9 @@ class DataConfig(_Section):
     metadata: Path | None = Field(None, description="csv: second table with the groups")
     metadata_key: str = Field("image", description="csv: column of the second table that holds the image path or name")
     test_path: Path | None = Field(None, description="a second source of the same format that becomes the test split")
-    val_fraction: Share = Field(0.1, description="share kept aside as val where the data brings no split")
+    val_fraction: Share = Field(
+        0.0, description="share kept aside as val where the data brings no split; nothing uses it, so none by default"
+    )
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.2, description="share kept aside as test where the data brings no split"
     )
@@ -93,7 +95,7 @@ class NoiseConfig(_Section):
     """How given labels are made from reference labels."""
 
     kind: NoiseKind = "symmetric"
-    rate: Rate = Field(0.4, description="share of labels that become wrong; not used by kind=given")
+    rate: Rate = Field(0.4, description="share of labels that become wrong; not used by kind=given or beside matrix")
     exempt: tuple[str, ...] = Field((), description="symmetric: classes whose labels stay right")
     pairs: tuple[tuple[str, str], ...] = Field((), description="class-dependent: from -> to; none = next class")
     matrix: tuple[tuple[float, ...], ...] | None = Field(

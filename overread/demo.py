@@ -163,9 +163,8 @@ def _scores(stage: Stage, key: str) -> np.ndarray[tuple[int], np.dtype[np.float6
 def _explanation(plain: Sequence[dict[str, Any]], refined: Sequence[dict[str, Any]], n_seeds: int) -> str:
     data = refined[0]["dataset"]
     wrong = np.mean([result["noise"]["rate"] for result in refined])
-    seconds = sum(result["wall_seconds"] for result in [*plain, *refined])
     return (
         f"{data['name']}: {data['n_train']} training and {data['n_test']} test images, {len(data['classes'])} classes, "
         f"largest over smallest {data['imbalance']:.0f}; {wrong:.0%} of the training labels wrong. Means over "
-        f"{n_seeds} seeds; a seed has its own noise, the same for all rows. {seconds:.0f} s of run time."
+        f"{n_seeds} seeds; a seed has its own noise, the same for all rows."
     )

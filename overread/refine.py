@@ -23,7 +23,7 @@ from overread.data.dataset import Dataset, load_dataset
 from overread.errors import RunError
 from overread.files import write_json
 from overread.learn.checkpoint import load_checkpoint, pack_module, save_checkpoint, unpack_module
-from overread.learn.device import set_threads
+from overread.learn.device import resolve_device, set_threads
 from overread.learn.finetune import fine_tune
 from overread.learn.infer import predict
 from overread.learn.methods import get_method
@@ -115,32 +115,29 @@ def _run_rounds(
     else:
         state = _restore(run, state, oracle, done, network, config)
 
-    for number in range(max(done, 0), config.active.rounds + 1):
-        seconds = phase1.seconds if number == 0 else 0.0
-        if number > done:
-            if number > 0:
-                state, seconds = _one_round(run, config, task, network, state, oracle, number, reporter)
-            save_checkpoint(
-                round_file(run, "checkpoints", number, ".safetensors"),
-                pack_module("network", network),
-                {"round": number},
-            )
-        scored = time.monotonic()
+    scores = _score(task, network, state) if done >= 0 else None
+    for number in range(done + 1, config.active.rounds + 1):
+        seconds = phase1.seconds
+        if scores is not None:
+            state, seconds = _one_round(run, config, task, network, state, scores, oracle, number, reporter)
+        save_checkpoint(
+            round_file(run, "checkpoints", number, ".safetensors"), pack_module("network", network), {"round": number}
+        )
+        started = time.monotonic()
         scores = _score(task, network, state)
-        if number > done:
-            entry = referee.write_round(run, number, task, network, state, scores, phase1, oracle)
-            entry["seconds"] = seconds + time.monotonic() - scored
-            results["rounds"].append(entry)
-            results["oracle_reads"] = entry["oracle_reads"]
-            results["wall_seconds"] = sum(r["seconds"] for r in results["rounds"])
-            results["peak_rss_mb"] = max(results["peak_rss_mb"], _peak_rss_mb())
-            if config.active.label_leak and number == 1:
-                results["leak"] = referee.leak(task, oracle)
-            if number == config.active.rounds:
-                referee.write_gallery(run, task, state, scores)
-                results["complete"] = True
-            write_results(run, results)
-            _clear_progress(run)
+        entry = referee.write_round(run, number, task, network, state, scores, phase1, oracle)
+        entry["seconds"] = seconds + time.monotonic() - started
+        results["rounds"].append(entry)
+        results["oracle_reads"] = entry["oracle_reads"]
+        results["wall_seconds"] = sum(r["seconds"] for r in results["rounds"])
+        results["peak_rss_mb"] = max(results["peak_rss_mb"], _peak_rss_mb())
+        if config.active.label_leak and number == 1:
+            results["leak"] = referee.leak(task, oracle)
+        if number == config.active.rounds:
+            referee.write_gallery(run, task, state, scores)
+            results["complete"] = True
+        write_results(run, results)
+        _clear_progress(run)
 
 
 def _one_round(
@@ -149,6 +146,7 @@ def _one_round(
     task: Task,
     network: Network,
     state: State,
+    scores: Scores,
     oracle: Oracle,
     number: int,
     reporter: Reporter,
@@ -159,7 +157,7 @@ def _one_round(
     if config.active.label_leak and number == 1:
         leaked = np.flatnonzero(state.presumed_clean)
         labels[leaked] = oracle.answer(leaked, number, "leak")
-    chosen = choose(task, network, state, config, number)
+    chosen = choose(task, network, state, scores, config, number)
     labels[chosen] = oracle.answer(chosen, number, "bought")
     bought[chosen] = True
     save_reads(run / READS, oracle.reads, task.ids)
@@ -186,25 +184,22 @@ def _one_round(
     return state, seconds
 
 
-def choose(task: Task, network: Network, state: State, config: Config, number: int) -> IntArray:
+def choose(task: Task, network: Network, state: State, scores: Scores, config: Config, number: int) -> IntArray:
     """Positions that round `number` buys: at most the budget, fewer where the pool runs empty."""
     needs = sampler_needs(config.active.sampler)
-    positions = np.arange(len(task.given))
-    scores = predict(
-        network,
-        task.train,
-        positions,
-        draws=config.active.draws if "draws" in needs else 0,
-        seed=derived_seed(config.seed, "draws", number),
-        want_features="features" in needs,
-    )
-    pool = Pool(
-        probs=scores.probs,
-        draws=scores.draws,
-        features=scores.features if "features" in needs else None,
-        given=task.given,
-        open=open_pool(state, config),
-    )
+    draws, features = None, None
+    if needs & {"draws", "features"}:
+        # Probabilities are there from the end of the last round; these cost a pass of their own.
+        more = predict(
+            network,
+            task.train,
+            np.arange(len(task.given)),
+            draws=config.active.draws if "draws" in needs else 0,
+            seed=derived_seed(config.seed, "draws", number),
+            want_features="features" in needs,
+        )
+        draws, features = more.draws, more.features if "features" in needs else None
+    pool = Pool(probs=scores.probs, draws=draws, features=features, given=task.given, open=open_pool(state, config))
     return select(config.active.sampler, pool, config.active.budget, generator(config.seed, "sampler", number))
 
 
@@ -280,7 +275,7 @@ def _begin(run: Path, config: Config, dataset: Dataset, noisy: NoisyLabels, thre
         "data_digest": dataset.digest,
         "code": code_id(),
         "threads": threads,
-        "device": config.device,
+        "device": str(resolve_device(config.device)),
         "wall_seconds": 0.0,
         "peak_rss_mb": 0.0,
         "rounds": [],

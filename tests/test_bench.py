@@ -183,7 +183,14 @@ def test_the_committed_grids_are_valid(grid: Path, tmp_path: Path, monkeypatch: 
         (tmp_path / name).touch()
     monkeypatch.setenv("OVERREAD_DATA", str(tmp_path))
     runs = plan_runs(read_grid(grid), tmp_path / "out")
-    expected = {"frozen": 2 * 4 * 8 * 5, "vog": 2 * 4 * 5 * 5, "brixia": 8 * 5, "finetune": 3 * 3}
+    expected = {
+        "frozen": 2 * 4 * 9 * 5,
+        "brixia": 9 * 5,
+        "vog": 2 * 2 * 4 * 5,
+        "vog-rest": 2 * 2 * 4 * 5,
+        "finetune": 3 * 3,
+        "finetune-full": 2 * 2 * 3 * 3,
+    }
     assert len(runs) == expected[grid.stem]
 
 

@@ -165,7 +165,7 @@ SETTINGS: dict[str, tuple[list[str], list[str]]] = {
     "class named twice": (["data.classes=[disc, disc, stripe, noise]"], ["'disc' is named twice"]),
     "pair of a class with itself": (
         ["noise.kind=class-dependent", "noise.pairs=[[disc, disc]]"],
-        ["0 -> 0", "to itself"],
+        ["disc -> disc", "two different"],
     ),
     "ragged matrix": (["noise.kind=class-dependent", "noise.matrix=[[1, 0], [1]]"], ["noise matrix", "equal length"]),
     "no model": (["model.name="], ["model.name"]),
@@ -431,7 +431,7 @@ RUNS: dict[str, tuple[Prepare, list[str], list[str]]] = {
     "phase 1 damaged": (
         both(interrupted, overwrite("checkpoints/phase1-*.safetensors", b"not tensors")),
         [],
-        ["phase1-", "damaged", "delete it"],
+        ["phase1-", "damaged", "another folder"],
     ),
 }
 

@@ -16,12 +16,11 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
+from overread import refine
 from overread.config import Config
 from overread.learn.checkpoint import load_checkpoint
-from overread.refine import simulate
 
 TIMES = ("seconds", "wall_seconds", "peak_rss_mb")
-KILLS = 6
 
 
 def fingerprints(run: Path) -> dict[str, str]:
@@ -47,36 +46,68 @@ def without_times(value: Any) -> Any:
     return [without_times(entry) for entry in value] if isinstance(value, list) else value
 
 
-class Suicidal:
-    """A reporter that kills its process, as `kill -9` would, at a given step of work."""
+def die() -> None:
+    """What `kill -9` does."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def __init__(self, steps: int) -> None:
-        self.left = steps
+
+class DiesInTask:
+    """A reporter that kills its process at a step of the task whose description begins with `task_name`."""
+
+    def __init__(self, task_name: str, step: int) -> None:
+        self.task_name = task_name
+        self.left = step
 
     @contextmanager
     def task(self, description: str, total: int, done: int = 0) -> Iterator[Any]:
-        yield self.step
+        yield self.step if description.startswith(self.task_name) else lambda steps: None
 
     def note(self, text: str) -> None:
-        self.step(1)
+        pass
 
     def step(self, steps: int) -> None:
         self.left -= 1
-        if self.left <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.left == 0:
+            die()
 
 
-def run_in_child(config: Config, reporter: Suicidal | None) -> None:
-    simulate(config, reporter)
+def run_in_child(config: Config, reporter: DiesInTask | None, dies_after: str | None) -> None:
+    """Run; where `dies_after` names a function of the state machine, die when it has returned for the first time."""
+    if dies_after is not None:
+        function = getattr(refine, dies_after)
+
+        def last_call(*args: Any, **kwargs: Any) -> None:
+            function(*args, **kwargs)
+            die()
+
+        setattr(refine, dies_after, last_call)
+    refine.simulate(config, reporter)
 
 
-def start(config: Config, reporter: Suicidal | None = None) -> BaseProcess:
+def start(config: Config, reporter: DiesInTask | None = None, dies_after: str | None = None) -> BaseProcess:
     # A server that has torch imported already forks a clean child at once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["overread.refine"])
-    child = context.Process(target=run_in_child, args=(config, reporter))
+    child = context.Process(target=run_in_child, args=(config, reporter, dies_after))
     child.start()
     return child
+
+
+# In the order in which a run passes them: within phase 1, between the files of a round, within the updates.
+DEATHS: list[tuple[str, int] | str] = [
+    ("phase 1", 2),
+    ("phase 1", 2),
+    "save_checkpoint",
+    "write_scores",
+    "write_results",
+    ("round 1", 2),
+    "save_reads",
+    ("round 1", 1),
+    "save_checkpoint",
+    "write_scores",
+    ("round 2", 1),
+    "write_gallery",
+]
 
 
 @pytest.mark.slow
@@ -99,17 +130,17 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, settings: tuple[str
 
     # Other numbers at every call of the test would make a failure hard to find again.
     moments = np.random.default_rng(0)
-    deaths = 0
-    for attempt in range(KILLS):
-        if attempt % 2:  # at a step of work
-            child = start(killed, Suicidal(int(moments.integers(1, 12))))
-        else:  # at a moment of the clock, within a step
-            child = start(killed)
-            time.sleep(float(moments.uniform(0.05, 0.8)))
-            child.kill()
+    for number, death in enumerate(DEATHS):
+        child = start(killed, dies_after=death) if isinstance(death, str) else start(killed, DiesInTask(*death))
         child.join()
-        deaths += child.exitcode == -signal.SIGKILL
-    assert deaths >= 3, "the run is over before it is killed: the test proves nothing"
+        assert child.exitcode == -signal.SIGKILL, f"the run was over before {death}: the test proves nothing"
+        if number % 4:
+            continue
+        # And at a moment of the clock, within whatever it is doing; short, so that the next death is not passed.
+        child = start(killed)
+        time.sleep(float(moments.uniform(0.0, 0.1)))
+        child.kill()
+        child.join()
 
     child = start(killed)
     child.join()
@@ -119,7 +150,7 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, settings: tuple[str
 
 def test_a_complete_run_is_not_done_again(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, "active.rounds=1")
-    first = simulate(config)
+    first = refine.simulate(config)
     before = fingerprints(tmp_path / "run")
-    assert simulate(config) == json.loads(json.dumps(first))
+    assert refine.simulate(config) == json.loads(json.dumps(first))
     assert fingerprints(tmp_path / "run") == before

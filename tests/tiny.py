@@ -8,7 +8,7 @@ import numpy as np
 from overread.config import Config, load_config
 
 CLASSES = ("disc", "stripe", "noise")
-COUNTS = {"train": (60, 24, 12), "test": (12, 12, 12)}
+COUNTS = {"train": (60, 24, 12), "val": (4, 4, 4), "test": (12, 12, 12)}
 SIDE = 16
 
 

@@ -69,6 +69,9 @@ def learn_with_noisy_labels(
     vogs: list[FloatArray] = [np.full(n, np.nan) for _ in networks]
     picked_last = np.ones(n, dtype=bool)
 
+    # A variance needs two epochs, however short the warm-up.
+    first_vog_epoch = max(config.warmup_epochs, 2)
+
     start, saved = checkpointer.resume(networks, optimizers)
     if saved:
         picked_last = saved["picked_last"].astype(bool)
@@ -81,7 +84,7 @@ def learn_with_noisy_labels(
             rng = generator(seed, "lnl", epoch)
             seed_dropout(derived_seed(seed, "lnl-dropout", epoch))
             forget = forget_rate_at(epoch, forget_rate, config.forget_ramp_epochs) if method.splits else 0.0
-            mix_ratio = config.mix_ratio if epoch >= config.warmup_epochs else 0.0
+            mix_ratio = config.mix_ratio if epoch >= first_vog_epoch else 0.0
             # Earlier gradients leave the window before VOG is first asked for.
             fills_window = bool(windows) and epoch >= config.warmup_epochs - config.vog_window
             picked_last = np.zeros(n, dtype=bool)
@@ -126,7 +129,7 @@ def learn_with_noisy_labels(
     if method.splits and config.clean_set == "whole-set":
         presumed_clean = np.zeros(n, dtype=bool)
         # A phase that ends within its warm-up has no VOG to pick by.
-        mix_ratio = config.mix_ratio if config.epochs > config.warmup_epochs else 0.0
+        mix_ratio = config.mix_ratio if config.epochs > first_vog_epoch else 0.0
         presumed_clean[method.pick(final_loss, vogs[0], keep_count(n, forget_rate), mix_ratio)] = True
     return LnlResult(presumed_clean, final_loss, vogs[0], checkpointer.spent())
 

@@ -17,10 +17,14 @@ from overread.learn.methods import get_method
 from overread.learn.models import Network
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
+from overread.learn.weights import weights_identity
 from overread.progress import Reporter
 from overread.rng import derived_seed, generator
 
 __all__ = ["Phase1", "run_phase1"]
+
+# Part of every file name: a change of what phase 1 computes makes all old files stale.
+RULES = 1
 
 
 class Phase1(NamedTuple):
@@ -128,7 +132,10 @@ def _estimate(task: Task, config: Config, folder: Path, reporter: Reporter) -> _
 def phase1_identity(config: Config, task: Task) -> str:
     """A digest of everything that phase 1 depends on, so that runs that differ in phase 2 alone share it."""
     settings = config.settings()
-    parts = {name: settings[name] for name in ("seed", "noise", "model", "lnl", "device", "threads")}
+    parts = {name: settings[name] for name in ("seed", "noise", "model", "lnl", "threads")}
+    parts["rules"] = RULES
+    parts["device"] = str(task.device)
+    parts["weights"] = weights_identity(config.model.name, config.model.weights)
     parts["data"] = task.data_digest
     parts["given"] = hashlib.sha256(task.given.tobytes()).hexdigest()
     return _digest(parts)

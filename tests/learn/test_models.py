@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from overread.config import ModelConfig
 from overread.errors import ModelError
 from overread.learn.device import resolve_device, set_threads
-from overread.learn.models import Network, build_network, network_input_size
+from overread.learn.models import Dropout, Network, build_network, network_input_size
 
 SMALL = ModelConfig(mode="finetune", name="mobilenetv3_small_050", weights="none", dropout=0.3)
 
@@ -95,3 +95,26 @@ def test_threads() -> None:
         assert set_threads(1) == set_threads(None) == torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_dropout_keeps_the_mean_and_the_wanted_share() -> None:
+    layer = Dropout(0.2)
+    x = torch.full((400, 999), 3.0)
+    torch.manual_seed(0)
+    y = layer(x)
+    dropped = (y == 0).float().mean().item()
+    assert dropped == pytest.approx(51 / 256, abs=0.005)
+    assert y.mean().item() == pytest.approx(3.0, rel=0.01)
+    assert torch.unique(y[y > 0]).numel() == 1
+    torch.manual_seed(0)
+    assert torch.equal(y, layer(x))
+    assert not torch.equal(y, layer(x))
+    assert layer.eval()(x) is x
+
+
+def test_dropout_passes_the_gradient_of_what_it_kept() -> None:
+    x = torch.randn(8, 16, requires_grad=True)
+    y = Dropout(0.5)(x)
+    y.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad * x, y)
