@@ -38,7 +38,7 @@ def columns(run: Path, kind: str, number: int) -> dict[str, NDArray[Any]]:
 
 def with_fixed_given_labels(folder: Path, scramble: str | None = None) -> Path:
     """The tiny set with a given-label column; the truth of the split `scramble` is replaced by other classes."""
-    data = dict(np.load(write_tiny_set(folder / "base.npz"), allow_pickle=False))
+    data = dict(np.load(write_tiny_set(folder / "base.npz", val=4), allow_pickle=False))
     rng = np.random.default_rng(3)
     given = np.where(rng.random(len(data["labels"])) < 0.3, (data["labels"] + 1) % 3, data["labels"])
     if scramble:

@@ -8,15 +8,18 @@ import numpy as np
 from overread.config import Config, load_config
 
 CLASSES = ("disc", "stripe", "noise")
-COUNTS = {"train": (60, 24, 12), "val": (4, 4, 4), "test": (12, 12, 12)}
+COUNTS = {"train": (60, 24, 12), "test": (12, 12, 12)}
 SIDE = 16
 
 
-def write_tiny_set(path: Path) -> Path:
-    """Write three kinds of 16-pixel pictures as .npz in the project's form; the same bytes at every call."""
+def write_tiny_set(path: Path, val: int = 0) -> Path:
+    """Write three kinds of 16-pixel pictures as .npz in the project's form; the same bytes at every call.
+
+    val: items of each class in a val split.
+    """
     rng = np.random.default_rng(7)
     images, labels, split = [], [], []
-    for name, counts in COUNTS.items():
+    for name, counts in {**COUNTS, "val": (val, val, val)}.items():
         for label, count in enumerate(counts):
             for _ in range(count):
                 images.append(_picture(label, rng))

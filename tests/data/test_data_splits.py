@@ -24,12 +24,12 @@ def test_a_set_without_splits_gets_stratified_ones(tmp_path: Path) -> None:
 
 def test_a_set_that_is_all_train_gets_splits_too(tmp_path: Path) -> None:
     keys = write_npz(toy(n=120), tmp_path, split=np.array(["train"] * 120))
-    assert shares(load_dataset(config(tmp_path, **keys), seed=0)) == [84, 12, 24]
+    assert shares(load_dataset(config(tmp_path, **keys, val_fraction=0.1), seed=0)) == [84, 12, 24]
 
 
-def test_no_validation_share_is_a_choice(tmp_path: Path) -> None:
+def test_there_is_no_validation_share_by_default(tmp_path: Path) -> None:
     keys = write_npz(toy(n=120), tmp_path, splits=False)
-    assert shares(load_dataset(config(tmp_path, **keys, val_fraction=0.0), seed=0)) == [96, 0, 24]
+    assert shares(load_dataset(config(tmp_path, **keys), seed=0)) == [96, 0, 24]
 
 
 def test_a_published_split_without_val_is_kept(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_groups_stay_whole(seed: int, tmp_path: Path) -> None:
     # Groups of one to five items, of mixed classes.
     group = np.repeat(np.arange(60), np.random.default_rng(seed).integers(1, 6, 60))
     keys = write_hdf5(toy(n=len(group)), tmp_path, splits=False, groups=group)
-    loaded = load_dataset(config(tmp_path, **keys), seed=seed)
+    loaded = load_dataset(config(tmp_path, **keys, val_fraction=0.1), seed=seed)
     assert loaded.groups is not None
     for name in set(loaded.groups.tolist()):
         assert len(set(loaded.split[loaded.groups == name].tolist())) == 1
