@@ -45,13 +45,14 @@ def run_bench(
     runs = [_with_config(each, _settled(each.config, threads)) for each in runs]
     _write_plan(out, asked, runs, f"overread bench {grid} --out {out} --workers {workers}", cores, workers)
     todo = [each for each in runs if not is_complete(each)]
-    for each in todo:
+    for each in runs:
+        # Of an earlier try: what is open is tried again, and what is complete did not fail.
         (run_folder(each) / ERROR).unlink(missing_ok=True)
     if todo:
         _warm_up(todo, reporter)
         run_all(todo, workers, threads, len(runs) - len(todo), out / "phase1", reporter, run)
     table = write_tables(out)
-    failed = [each for each in runs if (run_folder(each) / ERROR).exists()]
+    failed = [each for each in runs if (run_folder(each) / ERROR).exists() and not is_complete(each)]
     if failed:
         first = (run_folder(failed[0]) / ERROR).read_text(encoding="utf-8").splitlines()[0]
         raise RunError(

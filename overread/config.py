@@ -256,6 +256,9 @@ def load_config(file: Path | None = None, settings: Sequence[str] = ()) -> Confi
         _check_key(key)
         section, _, leaf = key.rpartition(".")
         target = nested.setdefault(section, {}) if section else nested
+        if isinstance(value, str) and value.startswith("~/") and (Path in _types(key) or key == "model.weights"):
+            # Paths in YAML files and behind an equals sign are not expanded by a shell.
+            value = str(Path(value).expanduser())
         # YAML reads a bare `true` as a boolean; for the forget rate it is the name of an option.
         target[leaf] = "true" if key == "lnl.forget_rate" and value is True else value
     try:
@@ -302,11 +305,14 @@ def _parse_value(key: str, text: str) -> Any:
 
 
 def _is_text_key(key: str) -> bool:
+    return bool({str, Path} & _types(key))
+
+
+def _types(key: str) -> set[Any]:
     section, _, leaf = key.rpartition(".")
     owner = _sections()[section] if section else Config
     annotation = owner.model_fields[leaf].annotation
-    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    return any(part in (str, Path) for part in parts)
+    return set(typing.get_args(annotation)) if isinstance(annotation, types.UnionType) else {annotation}
 
 
 def _sections() -> dict[str, type[_Section]]:

@@ -250,6 +250,10 @@ def test_complete_runs_are_kept_and_never_pass_for_runs_with_other_settings(tmp_
     run_bench(write_grid(tmp_path, images, seeds=[0]), out, threads + 1, run=fake_run)
     assert len(calls(out)) == 2
     assert (out / "results.csv").read_bytes() == before
+    # What another process left behind while it was locked out does not make a failure of a complete run.
+    (out / "runs/tiny--low--a--seed0/error.txt").write_text("another process is working in it")
+    run_bench(write_grid(tmp_path, images, seeds=[0]), out, 1, run=fake_run)
+    assert not (out / "runs/tiny--low--a--seed0/error.txt").exists()
     changed = write_grid(tmp_path, images, seeds=[0], noise={"low": {"noise.rate": 0.3}})
     with pytest.raises(
         RunError, match=r"tiny--low--a--seed0 holds a run with other settings \(noise.rate 0.2 -> 0.3\)"

@@ -237,12 +237,20 @@ def test_true_is_an_option_of_the_forget_rate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["C:/sets/ham.npz", "2024", "a: b", "[x]/{y}.npz", "# no comment", "true", "1e3", "~/ä ö/ü.npz", "a=b", "0123"],
+    ["C:/sets/ham.npz", "2024", "a: b", "[x]/{y}.npz", "# no comment", "true", "1e3", "ä ö/ü.npz", "a=b", "0123"],
 )
 def test_paths_and_names_are_taken_as_they_stand(path: str) -> None:
     config = load_config(settings=[f"data.path={path}", f"data.label_column={path}", "noise.kind=given"])
     assert str(config.data.path) == path
     assert config.data.label_column == path
+
+
+def test_a_home_folder_is_expanded_in_paths_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = load_config(settings=["out=~/run", "model.weights=~/net.pth", "data.label_column=~/x"])
+    assert config.out == tmp_path / "run"
+    assert config.model.weights == str(tmp_path / "net.pth")
+    assert config.data.label_column == "~/x"
 
 
 def test_null_and_nothing_unset_a_path() -> None:

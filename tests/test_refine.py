@@ -108,6 +108,12 @@ def test_options_of_phase_2_change_the_result(tmp_path: Path, change: str) -> No
     assert not tables[0].equals(tables[1])
 
 
+def test_one_bought_item_alone_can_be_trained_on(tmp_path: Path) -> None:
+    settings = ("model.mode=finetune", "model.name=test_resnet", "model.weights=none", "lnl.epochs=2")
+    config = tiny_config(tmp_path, *settings, "active.train_on=bought", "active.budget=1", "active.epochs=1")
+    assert simulate(config)["complete"]
+
+
 def test_readers_who_err_leave_wrong_labels(tmp_path: Path) -> None:
     simulate(tiny_config(tmp_path, "active.oracle_error=0.5", "active.budget=15"))
     scores = pq.read_table(round_file(tmp_path / "run", "scores", 2)).to_pydict()

@@ -55,7 +55,7 @@ class DecodedImages:
 
 def cache_folder(configured: Path | None) -> Path:
     """The folder for decoded images: `configured`, else $OVERREAD_CACHE, else ~/.cache/overread."""
-    return configured or Path(os.environ.get("OVERREAD_CACHE") or Path.home() / ".cache" / "overread")
+    return configured or Path(os.environ.get("OVERREAD_CACHE") or "~/.cache/overread").expanduser()
 
 
 def decoded_images(

@@ -11,7 +11,7 @@ from overread.arrays import IntArray
 from overread.data.raw import ItemError
 from overread.errors import name_some
 
-__all__ = ["encode_column", "encode_labels", "encode_one_hot"]
+__all__ = ["class_order", "encode_column", "encode_labels", "encode_one_hot"]
 
 NO_LABEL = "it has no label"
 Names = Sequence[str] | None
@@ -36,7 +36,7 @@ def encode_labels(values: ArrayLike, found: Names, wanted: Names) -> tuple[IntAr
     elif found is not None:
         classes = tuple(found)
     else:
-        classes = _in_order({name for name in names if isinstance(name, str)})
+        classes = class_order({name for name in names if isinstance(name, str)})
     index = {name: position for position, name in enumerate(classes)}
     codes = np.full(len(names), -1, dtype=np.int64)
     reasons = [""] * len(names)
@@ -117,7 +117,8 @@ def _name(value: Any, found: Names, wanted: Names) -> str:
     if known is None or (names_are_numbers and (found is None or isinstance(value, str))):
         if number < 0:
             raise ItemError(f"its label {number} is negative")
-        return str(number)
+        # A text of digits stays as it is written: 01 and 1 may be two classes.
+        return value.strip() if isinstance(value, str) and value.strip().isdigit() else str(number)
     if not 0 <= number < len(known):
         raise ItemError(f"its label {number} is outside the {len(known)} classes 0 to {len(known) - 1}")
     return str(known[number])
@@ -125,6 +126,12 @@ def _name(value: Any, found: Names, wanted: Names) -> str:
 
 def _whole_number(value: Any) -> int | None:
     """The number, or None for a text that is none; spreadsheets write whole numbers with a hole as 1.0."""
+    try:
+        # Long codes are exact as whole numbers only.
+        if "_" not in str(value):  # Python reads 1_0 as 10
+            return int(str(value))
+    except ValueError:
+        pass
     try:
         number = float(value)
     except ValueError:
@@ -144,7 +151,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _in_order(names: set[str]) -> tuple[str, ...]:
+def class_order(names: set[str]) -> tuple[str, ...]:
+    """Class names in the order that nobody gave: numbers by value, else sorted."""
     if all(_is_number(name) for name in names):
-        return tuple(sorted(names, key=float))
+        return tuple(sorted(names, key=lambda name: (float(name), name)))
     return tuple(sorted(names))

@@ -1,5 +1,6 @@
 """Phase 2's update: train one network with cross-entropy on chosen items and their current labels."""
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -40,6 +41,9 @@ def fine_tune(
     labels: (N,) current labels of all items; only those of `positions` are read.
     """
     targets = torch.from_numpy(labels)
+    if len(positions) == 1:
+        # Batch norm cannot train on one sample; twice the same one has the same mean loss.
+        positions = np.repeat(positions, 2)
     optimizer = new_optimizer(network, config)
     start, _ = checkpointer.resume([network], [optimizer])
     with reporter.task(f"round {round_number}, {len(positions)} items", epochs, done=start) as advance:

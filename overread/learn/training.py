@@ -37,10 +37,12 @@ __all__ = [
 def batches(positions: IntArray, batch_size: int, rng: np.random.Generator) -> Iterator[IntArray]:
     """Shuffled batches of nearly equal size, at most `batch_size`.
 
-    Equal sizes, so that no short last batch makes a noisy step, a quota of zero or a batch norm over one sample.
+    Equal sizes, so that no short last batch makes a noisy step or a quota of zero.  Where a batch of one sample would
+    come of it, which batch norm cannot train on, there are fewer batches, of one sample more.
     """
     n = len(positions)
-    yield from np.array_split(positions[rng.permutation(n)], math.ceil(n / batch_size))
+    count = max(1, min(math.ceil(n / batch_size), n // 2))
+    yield from np.array_split(positions[rng.permutation(n)], count)
 
 
 def cosine_rate(base: float, epoch: int, epochs: int) -> float:

@@ -13,6 +13,7 @@ import pytest
 from data_builders import SPLITS, WRITERS, Toy, config, save_image, toy, write_hdf5, write_npz, write_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from overread.config import DataConfig, DataFormat
 from overread.data import Dataset, load_dataset
@@ -323,3 +324,40 @@ def test_real_images_are_equal_in_every_format(real_data: Callable[[str], Path],
 def test_a_plain_configuration_needs_only_a_path(tmp_path: Path) -> None:
     loaded = load_dataset(DataConfig(path=write_npz(toy(), tmp_path)["path"]), seed=0)
     assert loaded.name == "toy"
+
+
+def test_names_of_class_folders_are_names(tmp_path: Path) -> None:
+    for number, name in enumerate(("1", "01", "INF", "NORM")):
+        for row in range(6):
+            path = tmp_path / "set" / ("train" if row < 4 else "test") / name / f"{row}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), 50 * number + row, dtype=np.uint8)).save(path)
+    loaded = load_dataset(DataConfig(path=tmp_path / "set", cache=tmp_path / "cache"), seed=0)
+    assert sorted(loaded.class_names) == ["01", "1", "INF", "NORM"]
+    assert np.bincount(loaded.reference).tolist() == [6, 6, 6, 6]
+
+
+def test_long_codes_in_a_table_stay_apart(tmp_path: Path) -> None:
+    codes = ("90000000000020708", "90000000000020709", "007", "7")
+    lines = ["path,label,split"]
+    for number, code in enumerate(codes):
+        for row in range(6):
+            name = f"{number}-{row}.png"
+            Image.fromarray(np.full((8, 8, 3), 50 * number + row, dtype=np.uint8)).save(tmp_path / name)
+            lines.append(f"{name},{code},{'train' if row < 4 else 'test'}")
+    (tmp_path / "set.csv").write_text("\n".join(lines))
+    settings = DataConfig(path=tmp_path / "set.csv", split_column="split", cache=tmp_path / "cache")
+    assert set(load_dataset(settings, seed=0).class_names) == set(codes)
+
+
+def test_bytes_in_an_npz_are_text(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "set.npz",
+        images=np.arange(12 * 8 * 8 * 3, dtype=np.uint32).astype(np.uint8).reshape(12, 8, 8, 3),
+        labels=np.arange(12) % 2,
+        class_names=np.array([b"mel", b"n\xc3\xa4vus"]),
+        split=np.array([b"train"] * 8 + [b"test"] * 4),
+    )
+    loaded = load_dataset(DataConfig(path=tmp_path / "set.npz", cache=tmp_path / "cache"), seed=0)
+    assert loaded.class_names == ("mel", "n\u00e4vus")
+    assert len(loaded.positions("test")) == 4

@@ -203,6 +203,13 @@ def test_a_phase_within_its_warm_up_picks_by_loss_alone() -> None:
     assert result.loss[result.presumed_clean].max() <= result.loss[~result.presumed_clean].min()
 
 
+@pytest.mark.parametrize(("n", "size"), [(5, 2), (3, 2), (7, 6)])
+def test_no_batch_of_one_is_left(n: int, size: int) -> None:
+    parts = list(batches(np.arange(n), size, np.random.default_rng(0)))
+    assert sorted(np.concatenate(parts).tolist()) == list(range(n))
+    assert min(map(len, parts)) >= 2
+
+
 @pytest.mark.parametrize(("n", "size"), [(257, 256), (256, 256), (1, 4), (10, 3)])
 def test_batches_cover_everything_once_and_none_is_short(n: int, size: int) -> None:
     parts = list(batches(np.arange(n), size, np.random.default_rng(0)))

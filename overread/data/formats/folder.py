@@ -6,7 +6,7 @@ from pathlib import Path
 
 from overread.config import DataConfig
 from overread.data.images import IMAGE_SUFFIXES, read_image
-from overread.data.labels import encode_labels
+from overread.data.labels import class_order, encode_labels
 from overread.data.manifest import SPLIT_WORDS
 from overread.data.raw import RawItems, data_format
 from overread.errors import DataError, name_some
@@ -47,7 +47,8 @@ def read_folder(path: Path, config: DataConfig) -> RawItems:
                 classes.append(class_folder.name)
     if not files:
         raise DataError(f"{path} has class folders but no images")
-    labels, class_names, problems = encode_labels(classes, None, config.classes)
+    # The name of a folder is a name, also where it looks like a number.
+    labels, class_names, problems = encode_labels(classes, class_order(set(classes)), config.classes)
     if config.classes is None and folders - set(classes):
         raise DataError(f"the class folders {name_some(sorted(folders - set(classes)))} of {path} are empty")
     for i, file in enumerate(files):

@@ -31,9 +31,14 @@ def load_archive(path: Path, large: Callable[[str], bool]) -> tuple[dict[str, He
             members = [name for name in archive.namelist() if name.endswith(".npy")]
             headers = {name.removesuffix(".npy"): _header(archive, name) for name in members}
         with np.load(path, allow_pickle=False) as stored:
-            return headers, {name: stored[name] for name in headers if not large(name)}
+            return headers, {name: _as_text(stored[name]) for name in headers if not large(name)}
     except (*DAMAGE, OSError) as error:
         raise DataError(f"{path} cannot be read as an .npz file without pickles, or it is damaged ({error})") from None
+
+
+def _as_text(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, with text where it holds bytes, which must be UTF-8."""
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
 
 def _header(archive: zipfile.ZipFile, member: str) -> Header:
