@@ -199,11 +199,15 @@ class Config(_Section):
 
     def identity(self) -> str:
         """A short digest of everything that can change a result: `out`, cache folder and checkpoint times cannot."""
+        return hashlib.sha256(json.dumps(self.settings_of_results(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def settings_of_results(self) -> dict[str, Any]:
+        """The settings without those that cannot change a result."""
         values = self.settings()
         for key in ("out", "checkpoint_seconds"):
             values.pop(key)
         values["data"].pop("cache")
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+        return values
 
 
 PRESETS: dict[str, dict[str, Any]] = {

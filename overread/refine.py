@@ -137,7 +137,7 @@ def _run_rounds(
             referee.write_gallery(run, task, state, scores)
             results["complete"] = True
         write_results(run, results)
-        _clear_progress(run)
+        _checkpointer(run, config, number).clear()
 
 
 def _one_round(
@@ -164,7 +164,7 @@ def _one_round(
     state = State(labels, bought, state.presumed_clean)
     seconds = time.monotonic() - started
     if len(chosen):
-        checkpointer = _checkpointer(run, config, f"round {number}")
+        checkpointer = _checkpointer(run, config, number)
         if config.active.start == "scratch":
             network.load_state_dict(task.new_network(derived_seed(config.seed, "scratch", number)).state_dict())
         trained_on = bought if config.active.train_on == "bought" else bought | state.presumed_clean
@@ -384,12 +384,9 @@ class Referee:
         )
 
 
-def _checkpointer(run: Path, config: Config, name: str) -> Checkpointer:
-    return Checkpointer(run / "checkpoints" / "in-progress.safetensors", config.checkpoint_seconds, name)
-
-
-def _clear_progress(run: Path) -> None:
-    (run / "checkpoints" / "in-progress.safetensors").unlink(missing_ok=True)
+def _checkpointer(run: Path, config: Config, number: int) -> Checkpointer:
+    """What keeps the state of the update of round `number`."""
+    return Checkpointer(run / "checkpoints" / "in-progress.safetensors", config.checkpoint_seconds, f"round {number}")
 
 
 def _peak_rss_mb() -> float:

@@ -103,7 +103,7 @@ def _claim(path: Path, config: Config) -> None:
     if not path.exists():
         header = f"# Written by overread {__version__}: the whole configuration of this run ({config.identity()}).\n"
         # ASCII with escapes: with allow_unicode a few characters, such as U+0085, do not come back.
-        write_text(path, header + yaml.safe_dump(_portable(config), sort_keys=False))
+        write_text(path, header + yaml.safe_dump(config.settings_of_results(), sort_keys=False))
         return
     try:
         there = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -111,22 +111,13 @@ def _claim(path: Path, config: Config) -> None:
         there = None
     if not isinstance(there, dict):
         raise RunError(f"{path} is damaged, so nothing says what run this is; give another folder with --out")
-    different = sorted(set(_differences(there, _portable(config))))
+    different = sorted(set(_differences(there, config.settings_of_results())))
     if different:
         more = f" and {len(different) - 4} more" if len(different) > 4 else ""
         raise RunError(
             f"{path.parent} holds a run with another configuration ({', '.join(different[:4])}{more} differ); "
             "give another folder with --out"
         )
-
-
-def _portable(config: Config) -> dict[str, Any]:
-    """The settings without those that cannot change a result."""
-    settings = config.settings()
-    for key in ("out", "checkpoint_seconds"):
-        settings.pop(key)
-    settings["data"].pop("cache")
-    return settings
 
 
 def _differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -4,8 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from locks import lock_held_elsewhere
 from PIL import Image
 from safetensors.torch import save_file
 from tiny import write_tiny_set
@@ -454,18 +454,6 @@ def test_a_run_that_another_process_holds_is_refused(call: Call, finished: Path,
     with lock_held_elsewhere(tmp_path / "run" / "run.lock"):
         assert_refused(call(*SAME), "another process is working in run", "--out")
     assert tree(tmp_path) == before
-
-
-@contextmanager
-def lock_held_elsewhere(lock: Path) -> Iterator[None]:
-    code = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "held\n"
-        yield
-        process.communicate("")
 
 
 def test_the_same_command_again_changes_nothing_and_says_the_same(call: Call, finished: Path, tmp_path: Path) -> None:

@@ -1,11 +1,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from locks import lock_held_elsewhere
 
 import overread
 from overread.config import Config, load_config
@@ -26,23 +25,6 @@ def begin(config: Config) -> Path:
     with open_run(config) as run:
         (run / "noise.json").write_text("{}")
     return run
-
-
-@contextmanager
-def lock_held_elsewhere(lock: Path) -> Iterator[None]:
-    code = (
-        "import sys, filelock\n"
-        "with filelock.FileLock(sys.argv[1]):\n"
-        "    print('held', flush=True)\n"
-        "    sys.stdin.read()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "held\n"
-        yield
-        process.communicate("")
 
 
 def make_and_fail(config: Config, file: Path) -> None:
