@@ -1,6 +1,7 @@
 """Grids of simulations in parallel processes: checked before they start, resumable, failures kept apart.
 
     OUT/bench.json              the plan
+    OUT/bench.lock              held while a bench works in OUT
     OUT/runs/NAME/              one run folder per data set, noise, arm and seed; `error.txt` where it failed
     OUT/phase1/                 results of phase 1 that arms share
     OUT/results.md, results.csv, curves-*.png
@@ -8,23 +9,34 @@
 What is complete on disk is never made again, so a bench that was stopped goes on with the same command.
 """
 
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from overread.comparison import PLAN, write_tables
 from overread.config import Config, load_config
 from overread.data.dataset import load_dataset
-from overread.errors import RunError, name_some
+from overread.errors import ConfigError, RunError, name_some
 from overread.files import write_json
 from overread.grid import Grid, PlannedRun, plan_runs, read_grid, with_budgets
+from overread.locks import take_lock
 from overread.progress import Reporter, Silent
-from overread.workers import ERROR, Runner, is_complete, run_all, run_folder, simulate_run
+from overread.workers import ERROR, Runner, data_digest, is_complete, run_all, run_folder, simulate_run
 
 __all__ = ["run_bench"]
+
+LOCK = "bench.lock"
+
+
+class DataFacts(NamedTuple):
+    """What a bench has to know of data before it starts."""
+
+    n_train: int
+    digest: str
 
 
 def run_bench(
@@ -34,25 +46,32 @@ def run_bench(
 
     `workers` processes share the cores evenly.  `run` (importable, for it is called in other processes) makes one
     run folder complete.  Everything is checked before the first run starts; then one run's failure stops no other.
-    Errors: ConfigError or DataError before anything starts; RunError at the end where runs failed, after the tables
-    are written.  KeyboardInterrupt stops the processes; the same call goes on.
+    Errors: ConfigError or DataError before anything starts; RunError where another process benches in `out` or where
+    runs there have other settings or data; RunError at the end where runs failed, after the tables are written.
+    KeyboardInterrupt stops the processes; the same call goes on.
     """
     reporter = reporter or Silent()
     asked = read_grid(grid)
     cores = os.cpu_count() or 1
     threads = max(1, cores // workers)
-    runs = with_budgets(plan_runs(asked, out), _counter(reporter))
-    runs = [_with_config(each, _settled(each.config, threads)) for each in runs]
-    _write_plan(out, asked, runs, f"overread bench {grid} --out {out} --workers {workers}", cores, workers)
-    todo = [each for each in runs if not is_complete(each)]
-    for each in runs:
-        # Of an earlier try: what is open is tried again, and what is complete did not fail.
-        (run_folder(each) / ERROR).unlink(missing_ok=True)
-    if todo:
-        _warm_up(todo, reporter)
-        run_all(todo, workers, threads, len(runs) - len(todo), out / "phase1", reporter, run)
-    table = write_tables(out)
-    failed = [each for each in runs if (run_folder(each) / ERROR).exists() and not is_complete(each)]
+    data = _data_facts(reporter)
+    runs = with_budgets(plan_runs(asked, out), lambda config: data(config).n_train)
+    digests = {each.slug: data(each.config).digest for each in runs}
+    out.mkdir(parents=True, exist_ok=True)
+    with take_lock(out / LOCK):
+        _refuse_other_data(runs, digests, "than the grid names now")
+        runs = [_with_config(each, _settled(each.config, threads)) for each in runs]
+        _write_plan(out, asked, runs, f"overread bench {grid} --out {out} --workers {workers}", cores, workers)
+        todo = [each for each in runs if not is_complete(each)]
+        for each in runs:
+            # Of an earlier try: what is open is tried again, and what is complete did not fail.
+            (run_folder(each) / ERROR).unlink(missing_ok=True)
+        if todo:
+            _warm_up(todo, digests, reporter)
+            run_all(todo, workers, threads, len(runs) - len(todo), out / "phase1", reporter, run)
+            _refuse_other_data(runs, digests, "than the bench began with")
+        table = write_tables(out)
+        failed = [each for each in runs if (run_folder(each) / ERROR).exists() and not is_complete(each)]
     if failed:
         first = (run_folder(failed[0]) / ERROR).read_text(encoding="utf-8").splitlines()[0]
         raise RunError(
@@ -62,17 +81,28 @@ def run_bench(
     return table
 
 
-def _counter(reporter: Reporter) -> Callable[[Config], int]:
-    """A function that counts the training items of a configuration; decodes each data set into the cache once."""
-    known: dict[tuple[str, int], int] = {}
+def _data_facts(reporter: Reporter) -> Callable[[Config], DataFacts]:
+    """What a bench asks of the data of a configuration, which is loaded once for all runs that share it."""
+    known: dict[tuple[str, int], DataFacts] = {}
 
-    def n_train(config: Config) -> int:
+    def facts(config: Config) -> DataFacts:
         key = (config.data.model_dump_json(), config.seed)
         if key not in known:
-            known[key] = len(load_dataset(config.data, config.seed, reporter).positions("train"))
+            dataset = load_dataset(config.data, config.seed, reporter)
+            known[key] = DataFacts(len(dataset.positions("train")), dataset.digest)
         return known[key]
 
-    return n_train
+    return facts
+
+
+def _refuse_other_data(runs: Sequence[PlannedRun], digests: Mapping[str, str], than_what: str) -> None:
+    """RunError where a run that is begun or complete used other data: no table may mix the two.  digests: by slug."""
+    other = [run_folder(each) for each in runs if data_digest(each) not in (None, digests[each.slug])]
+    if other:
+        raise RunError(
+            f"{len(other)} of {len(runs)} runs were made with other data {than_what} ({name_some(other)}): "
+            "delete these folders, or give another one with --out"
+        )
 
 
 def _settled(config: Config, threads: int) -> Config:
@@ -84,14 +114,22 @@ def _settled(config: Config, threads: int) -> Config:
     file = config.out / "config.yaml"
     if not file.exists():
         return config.model_copy(update={"threads": threads})
-    there = load_config(file)
-    config = config.model_copy(update={"threads": there.threads})
-    if config.identity() != there.identity():
-        old, new = dict(_leaves(there.settings())), dict(_leaves(config.settings()))
-        changed = [f"{key} {old[key]} -> {new[key]}" for key in new if old[key] != new[key] and key not in ("out",)]
+    try:
+        there = load_config(file)
+    except ConfigError as error:
         raise RunError(
-            f"{config.out} holds a run with other settings ({', '.join(changed[:3])}): "
-            "remove that folder or give another one with --out"
+            f"{file} cannot be used by this version ({error}): remove its folder or give another one with --out"
+        ) from None
+    config = config.model_copy(update={"threads": there.threads})
+    old, new = (dict(_leaves(each.settings_of_results())) for each in (there, config))
+    changed = [key for key in new if old[key] != new[key]]
+    if changed:
+        values = [f"{key} is {json.dumps(old[key])} there and {json.dumps(new[key])} here" for key in changed[:3]]
+        more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
+        # Also where nobody changed the grid: a default of this version may be another one than it was.
+        raise RunError(
+            f"{config.out} holds a run with other settings ({', '.join(values)}{more}): set {name_some(changed, 3)} "
+            "in the grid as there to keep that run, else remove the folder or give another one with --out"
         )
     return config
 
@@ -137,15 +175,18 @@ def _write_plan(out: Path, grid: Grid, runs: Sequence[PlannedRun], command: str,
     )
 
 
-def _warm_up(todo: Sequence[PlannedRun], reporter: Reporter) -> None:
-    """Decode every data set and make its embeddings once, here, so that no two processes do it side by side."""
+def _warm_up(todo: Sequence[PlannedRun], digests: Mapping[str, str], reporter: Reporter) -> None:
+    """Make the embeddings of every data set once, here, so that no two processes do it side by side."""
+    from overread.learn.device import resolve_device
+    from overread.learn.processes import Processes
     from overread.learn.task import make_task
 
     made: set[tuple[str, str]] = set()
     for run in todo:
-        dataset = load_dataset(run.config.data, run.config.seed, reporter)
-        key = (dataset.digest, run.config.model.model_dump_json())
+        key = (digests[run.slug], run.config.model.model_dump_json())
         if key not in made:
             made.add(key)
+            dataset = load_dataset(run.config.data, run.config.seed, reporter)
             # No label is read for an embedding.
-            make_task(dataset, np.zeros(len(dataset.positions("train")), dtype=np.int64), run.config, reporter)
+            unread = np.zeros(len(dataset.positions("train")), dtype=np.int64)
+            make_task(dataset, unread, run.config, reporter, Processes(resolve_device(run.config.device)))

@@ -1,13 +1,14 @@
 """The commands.  Everything heavy is imported by the command that needs it, so that `--help` is quick."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
 from overread import __version__
-from overread.errors import OverreadError
+from overread.errors import ConfigError, OverreadError
 
 __all__ = ["app", "main"]
 
@@ -73,18 +74,20 @@ def simulate(
     """Inject label noise into a labelled set, run phase 1 and all rounds with a simulated oracle."""
     from overread.config import load_config
     from overread.progress import Bars
-    from overread.run import default_folder
+    from overread.run import folder_of
 
     loaded = load_config(config, settings or [])
-    run = out or loaded.out or default_folder(loaded)
+    run = folder_of(loaded.model_copy(update={"out": out}) if out else loaded)
     bars = Bars()
 
     from overread.refine import simulate as run_simulation
     from overread.report import write_report
 
     results = run_simulation(loaded.model_copy(update={"out": run}), bars)
-    typer.echo(summary(results))
-    typer.echo(f"report: {write_report(run)}")
+    # Of several processes, the first one speaks.
+    if results:
+        typer.echo(summary(results))
+        typer.echo(f"report: {write_report(run)}")
 
 
 @app.command(epilog="Example: overread bench grids/frozen.yaml --out runs/frozen --workers 2")
@@ -124,9 +127,11 @@ def summary(results: dict[str, object]) -> str:
 
 def main() -> None:
     """Entry point: exit code 0 done, 2 bad input with one sentence on stderr, 130 interrupted and resumable."""
+    arguments = sys.argv[1:] or ["--help"]
     try:
+        _check_text(arguments)
         # Not standalone: usage errors are then raised here, and are one sentence like all others.
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(arguments, standalone_mode=False)
     except OverreadError as error:
         _fail(str(error))
     except USAGE_ERROR as error:
@@ -139,6 +144,17 @@ def main() -> None:
     sys.exit(code)
 
 
+def _check_text(arguments: Sequence[str]) -> None:
+    """ConfigError for an argument that no path and no file of a run could hold."""
+    for argument in arguments:
+        # Surrogates are what Python makes of bytes that are not UTF-8.
+        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in argument):
+            raise ConfigError(
+                f"the argument {argument!r} holds a NUL character or a byte that is not UTF-8; "
+                "give the file or folder another name"
+            )
+
+
 def _usage_sentence(error: Any) -> str:
     command = error.ctx.command_path if error.ctx else "overread"
     return f"{error.format_message().rstrip('.')}; see {command} --help"
@@ -147,7 +163,3 @@ def _usage_sentence(error: Any) -> str:
 def _fail(message: str) -> NoReturn:
     print(f"overread: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from overread.errors import ConfigError
+from overread.yaml_files import parse_yaml, read_yaml_file
 
 __all__ = [
     "PRESETS",
@@ -171,6 +171,9 @@ class Config(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     out: Path | None = Field(None, description="run folder")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of matrix products in networks; weights and losses stay float32"
+    )
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="CPU threads; none = all cores")
     checkpoint_seconds: Annotated[float, Field(ge=0.0)] = Field(30.0, description="least time between checkpoints")
     data: DataConfig = DataConfig()
@@ -244,8 +247,7 @@ def load_config(file: Path | None = None, settings: Sequence[str] = ()) -> Confi
     >>> load_config(settings=["preset=paper", "seed=3"]).seed
     3
     """
-    given = _read_yaml(file) if file else {}
-    flat = dict(_flatten(given))
+    flat = _read_flat(file) if file else {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
@@ -271,22 +273,18 @@ def load_config(file: Path | None = None, settings: Sequence[str] = ()) -> Confi
         raise ConfigError(_explain(error)) from None
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"the configuration file {file} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration file {file} cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-45
-        where = getattr(error, "problem_mark", None)
-        line = f" at line {where.line + 1}" if where else ""
-        raise ConfigError(f"the configuration file {file} is not valid YAML{line}") from None
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ConfigError(f"the configuration file {file} must hold keys and values, not a {type(value).__name__}")
-    return value
+def _read_flat(file: Path) -> dict[str, Any]:
+    """Every value of the configuration `file` under its key path."""
+    values, _ = read_yaml_file(file, "the configuration file")
+    flat: dict[str, Any] = {}
+    for key, value in _flatten(values):
+        if key in flat:
+            raise ConfigError(
+                f"the configuration file {file} has the key {key!r} twice, within its section and with a dot: "
+                "remove one of them"
+            )
+        flat[key] = value
+    return flat
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -302,10 +300,7 @@ def _parse_value(key: str, text: str) -> Any:
     if _is_text_key(key):
         # Paths and names are taken as they stand: colons, brackets and leading zeros are common in them.
         return None if text.strip() in ("", "null") else text.strip()
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"the value of {key}, {text!r}, cannot be read as YAML") from None
+    return parse_yaml(text, f"the value of {key}, {text!r},")
 
 
 def _is_text_key(key: str) -> bool:

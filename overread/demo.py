@@ -18,7 +18,7 @@ from overread.arrays.splits import long_tail, stratified_group_split
 from overread.arrays.statistics import mean_interval, paired_comparison
 from overread.config import Config, load_config
 from overread.errors import ConfigError
-from overread.files import atomic_path
+from overread.files import write_arrays
 from overread.progress import Reporter
 from overread.refine import simulate
 from overread.report import write_report
@@ -100,14 +100,13 @@ def write_digits(path: Path) -> None:
     train = np.flatnonzero(split == "train")
     train = train[long_tail(labels[train], IMBALANCE, generator(DATA_SEED, "demo", "tail"))]
     keep = np.sort(np.concatenate([train, np.flatnonzero(split == "test")]))
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez(
-            stream,
-            images=images[keep],
-            labels=labels[keep],
-            class_names=np.array([str(digit) for digit in range(10)]),
-            split=np.asarray(split, dtype=np.str_)[keep],
-        )
+    write_arrays(
+        path,
+        images=images[keep],
+        labels=labels[keep],
+        class_names=np.array([str(digit) for digit in range(10)]),
+        split=np.asarray(split, dtype=np.str_)[keep],
+    )
 
 
 def _source(data: str | None, out: Path) -> list[str]:

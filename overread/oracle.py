@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from overread.arrays import IntArray
 from overread.errors import RunError
-from overread.files import atomic_path
+from overread.files import write_table
 from overread.rng import generator
 
 __all__ = ["Oracle", "Read", "SimulatedOracle", "load_reads", "save_reads"]
@@ -67,17 +67,15 @@ class SimulatedOracle:
 
 def save_reads(path: Path, reads: list[Read], ids: np.ndarray[tuple[int], np.dtype[np.str_]]) -> None:
     """Write all reads to `path` as Parquet, atomically."""
-    table = pa.table(
-        {
-            "id": pa.array([str(ids[read.position]) for read in reads], pa.string()),
-            "position": pa.array([read.position for read in reads], pa.int64()),
-            "label": pa.array([read.label for read in reads], pa.int64()),
-            "round": pa.array([read.round for read in reads], pa.int64()),
-            "purpose": pa.array([read.purpose for read in reads], pa.string()),
-        }
-    )
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+    # With types, which a list without entries does not say.
+    columns = {
+        "id": pa.array([str(ids[read.position]) for read in reads], pa.string()),
+        "position": pa.array([read.position for read in reads], pa.int64()),
+        "label": pa.array([read.label for read in reads], pa.int64()),
+        "round": pa.array([read.round for read in reads], pa.int64()),
+        "purpose": pa.array([read.purpose for read in reads], pa.string()),
+    }
+    write_table(path, pa.table(columns))
 
 
 def load_reads(path: Path, last_round: int) -> list[Read]:

@@ -2,6 +2,7 @@
 
 A round is written in this order: reads, weights, scores, and at last its entry in `results.json`.  That entry is the
 only mark of completion: what is newer than it is made again, from the same named random streams, to the same bytes.
+Files of a completed round that were lost are made again too, where weights and reads are there.
 
 What chooses (phase 1, samplers, updates) sees a `Task`, which holds no reference label.  The truth is in two places:
 the oracle, which counts, and the `Referee`, which only writes down scores.
@@ -10,38 +11,39 @@ the oracle, which counts, and the `Referee`, which only writes down scores.
 import resource
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from overread.arrays import BoolArray, FloatArray, IntArray
+from overread.arrays import FloatArray, IntArray
 from overread.arrays.acquisition import Pool, sampler_needs, select
-from overread.arrays.metrics import classification_metrics, label_accuracy, label_quality, selection_metrics
 from overread.config import Config
 from overread.data.dataset import Dataset, load_dataset
-from overread.errors import RunError
-from overread.files import write_json
+from overread.errors import RunError, name_some
+from overread.files import without_nan
 from overread.learn.checkpoint import load_checkpoint, pack_module, save_checkpoint, unpack_module
+from overread.learn.crew import begin, dismiss, fine_tune, follow, is_wanted, score
 from overread.learn.device import resolve_device, set_threads
-from overread.learn.finetune import fine_tune
-from overread.learn.infer import predict
 from overread.learn.methods import get_method
 from overread.learn.models import Network
 from overread.learn.phase1 import Phase1, run_phase1
-from overread.learn.task import Task, make_task
+from overread.learn.processes import Processes, launched_processes
+from overread.learn.task import Task
 from overread.learn.training import Checkpointer
 from overread.oracle import Oracle, SimulatedOracle, load_reads, save_reads
 from overread.progress import Reporter, Silent
+from overread.referee import Referee, Scores, State, open_pool
 from overread.results import (
+    GALLERY,
     NOISE,
     READS,
     RESULTS,
+    lost_files,
     read_results,
     round_file,
-    write_gallery,
     write_results,
-    write_scores,
 )
 from overread.rng import derived_seed, generator
 from overread.run import code_id, open_run
@@ -49,57 +51,64 @@ from overread.simulation import NoisyLabels, make_noisy_labels
 
 __all__ = ["simulate"]
 
-GALLERY_SIZE = 24
-
-
-class State(NamedTuple):
-    """Where phase 2 stands after a round; arrays have one row per training item."""
-
-    labels: IntArray
-    """Current labels: given, or what a reader said."""
-    bought: BoolArray
-    presumed_clean: BoolArray
-
-
-class Scores(NamedTuple):
-    """What the network says of every training item after a round."""
-
-    probs: FloatArray
-    suggested: IntArray
-    exported: IntArray
-
 
 def simulate(config: Config, reporter: Reporter | None = None, phase1_folder: Path | None = None) -> dict[str, Any]:
     """The results of the run that `config` describes; goes on where an earlier call was stopped.
 
     phase1_folder: where runs that differ in phase 2 alone share the result of phase 1; none = in the run folder.
+    Of several processes (see `overread.learn.processes`) only the first one returns results; the others return {}.
     Errors: an OverreadError that names what is wrong; nothing is written before data and configuration were checked.
     """
     reporter = reporter or Silent()
     threads = set_threads(config.threads)
+    processes = launched_processes(config.device, config.precision == "bfloat16")
+    if not processes.is_first:
+        return _assist(config, processes)
+    try:
+        return _direct(config, processes, threads, reporter, phase1_folder)
+    finally:
+        dismiss(processes)
+
+
+def _direct(
+    config: Config, processes: Processes, threads: int, reporter: Reporter, phase1_folder: Path | None
+) -> dict[str, Any]:
+    """The run as its first process sees it."""
     dataset = load_dataset(config.data, config.seed, reporter)
     train = dataset.positions("train")
     noisy = make_noisy_labels(dataset, train, config.noise, config.seed)
     with open_run(config) as run:
-        results = _begin(run, config, dataset, noisy, threads)
-        if results["complete"]:
+        results = _begin(run, config, dataset, noisy, threads, reporter)
+        lost = _lost_files(run, results, reporter)
+        if results["complete"] and not lost:
             return results
-        task = make_task(dataset, noisy.given, config, reporter)
+        task = begin(config, dataset, noisy.given, processes, reporter)
         referee = Referee(dataset, noisy, config)
         oracle = SimulatedOracle(
             dataset.reference[train], len(dataset.class_names), config.active.oracle_error, config.seed
         )
-        _run_rounds(run, config, task, referee, oracle, results, phase1_folder or run / "checkpoints", noisy, reporter)
+        phase1_folder = phase1_folder or run / "checkpoints"
+        _run_rounds(run, config, task, referee, oracle, results, lost, phase1_folder, noisy, reporter)
         return results
+
+
+def _assist(config: Config, processes: Processes) -> dict[str, Any]:
+    """The run as the other processes see it: inputs and given labels, no run folder, no results."""
+    if is_wanted(processes):
+        dataset = load_dataset(config.data, config.seed, Silent())
+        noisy = make_noisy_labels(dataset, dataset.positions("train"), config.noise, config.seed)
+        follow(begin(config, dataset, noisy.given, processes, Silent()), config)
+    return {}
 
 
 def _run_rounds(
     run: Path,
     config: Config,
     task: Task,
-    referee: "Referee",
+    referee: Referee,
     oracle: Oracle,
     results: dict[str, Any],
+    lost: set[Path],
     phase1_folder: Path,
     noisy: NoisyLabels,
     reporter: Reporter,
@@ -107,15 +116,15 @@ def _run_rounds(
     true_rate = noisy.rate if config.lnl.forget_rate == "true" else None
     network, phase1 = run_phase1(task, config, phase1_folder, true_rate, reporter)
     done = len(results["rounds"]) - 1
-    state = State(task.given.copy(), np.zeros(len(task.given), dtype=bool), phase1.presumed_clean)
     if done < 0:
         referee.write_noise(run, phase1)
         results["noise"]["estimated_rate"] = phase1.estimated_rate
         results["lnl"]["forget_rate"] = phase1.forget_rate
+        state, scores = _untouched(task, phase1), None
     else:
-        state = _restore(run, state, oracle, done, network, config)
-
-    scores = _score(task, network, state) if done >= 0 else None
+        _make_lost_files(run, lost, task, network, phase1, referee, oracle, results)
+        state = _restore(run, task, network, phase1, oracle, done)
+        scores = _score(task, network, state)
     for number in range(done + 1, config.active.rounds + 1):
         seconds = phase1.seconds
         if scores is not None:
@@ -125,7 +134,10 @@ def _run_rounds(
         )
         started = time.monotonic()
         scores = _score(task, network, state)
-        entry = referee.write_round(run, number, task, network, state, scores, phase1, oracle)
+        test_probs = _score_test(task, network)
+        referee.write_train_scores(run, number, task, state, scores, phase1)
+        referee.write_test_scores(run, number, test_probs)
+        entry = referee.entry(number, state, scores, test_probs, oracle)
         entry["seconds"] = seconds + time.monotonic() - started
         results["rounds"].append(entry)
         results["oracle_reads"] = entry["oracle_reads"]
@@ -168,18 +180,7 @@ def _one_round(
         if config.active.start == "scratch":
             network.load_state_dict(task.new_network(derived_seed(config.seed, "scratch", number)).state_dict())
         trained_on = bought if config.active.train_on == "bought" else bought | state.presumed_clean
-        fine_tune(
-            network,
-            task.train,
-            labels,
-            np.flatnonzero(trained_on),
-            config.active.epochs,
-            config.lnl,
-            config.seed,
-            number,
-            checkpointer,
-            reporter,
-        )
+        fine_tune(task, config, network, labels, np.flatnonzero(trained_on), number, checkpointer, reporter)
         seconds += checkpointer.spent()
     return state, seconds
 
@@ -190,10 +191,10 @@ def choose(task: Task, network: Network, state: State, scores: Scores, config: C
     draws, features = None, None
     if needs & {"draws", "features"}:
         # Probabilities are there from the end of the last round; these cost a pass of their own.
-        more = predict(
+        more = score(
+            task,
             network,
-            task.train,
-            np.arange(len(task.given)),
+            "train",
             draws=config.active.draws if "draws" in needs else 0,
             seed=derived_seed(config.seed, "draws", number),
             want_features="features" in needs,
@@ -203,36 +204,105 @@ def choose(task: Task, network: Network, state: State, scores: Scores, config: C
     return select(config.active.sampler, pool, config.active.budget, generator(config.seed, "sampler", number))
 
 
-def open_pool(state: State, config: Config) -> BoolArray:
-    """Which items can be bought: those presumed noisy, or all where the method does not split; never twice."""
-    splits = get_method(config.lnl.method).splits
-    return ~state.bought & ~state.presumed_clean if splits else ~state.bought
-
-
 def _score(task: Task, network: Network, state: State) -> Scores:
-    probs = predict(network, task.train, np.arange(len(task.given)), want_features=False).probs
+    probs = score(task, network, "train").probs
     suggested = probs.argmax(axis=1)
     exported = np.where(state.bought | state.presumed_clean, state.labels, suggested)
     return Scores(probs, suggested, exported)
 
 
-def _restore(run: Path, state: State, oracle: Oracle, done: int, network: Network, config: Config) -> State:
+def _score_test(task: Task, network: Network) -> FloatArray:
+    """Probabilities of every test item.  Not part of `Scores`, which those see who choose."""
+    return score(task, network, "test").probs
+
+
+def _untouched(task: Task, phase1: Phase1) -> State:
+    """The state before any read."""
+    return State(task.given.copy(), np.zeros(len(task.given), dtype=bool), phase1.presumed_clean)
+
+
+def _restore(run: Path, task: Task, network: Network, phase1: Phase1, oracle: Oracle, done: int) -> State:
     """The state after round `done`, from its weights and from the reads up to it."""
     tensors, _ = load_checkpoint(round_file(run, "checkpoints", done, ".safetensors"))
     unpack_module("network", network, tensors)
     oracle.reads = load_reads(run / READS, done) if done > 0 else []
+    state = _untouched(task, phase1)
     for read in oracle.reads:
         state.labels[read.position] = read.label
         state.bought[read.position] |= read.purpose == "bought"
     return state
 
 
-def _begin(run: Path, config: Config, dataset: Dataset, noisy: NoisyLabels, threads: int) -> dict[str, Any]:
+def _lost_files(run: Path, results: Mapping[str, Any], reporter: Reporter) -> set[Path]:
+    """Files of completed rounds that are to be made again; RunError for what took training or a reader to make."""
+    lost = lost_files(run, results)
+    dear = [path for path in lost if path == run / READS or path.parent == run / "checkpoints"]
+    if dear:
+        raise RunError(
+            f"{_names(run, dear)} of the run in {run} is lost and cannot be made again from its other files; "
+            "put it back or give another folder with --out"
+        )
+    if lost:
+        reporter.note(f"making again what the run folder lost: {_names(run, lost)}")
+    return set(lost)
+
+
+def _names(run: Path, files: Iterable[Path]) -> str:
+    return name_some(sorted(path.relative_to(run).as_posix() for path in files))
+
+
+def _make_lost_files(
+    run: Path,
+    lost: set[Path],
+    task: Task,
+    network: Network,
+    phase1: Phase1,
+    referee: Referee,
+    oracle: Oracle,
+    results: Mapping[str, Any],
+) -> None:
+    """Make the files `lost` again from weights and reads.
+
+    Errors: RunError where this code or this machine would write other numbers than those in `results`.
+    """
+
+    def check(recorded: Mapping[str, Any], again: dict[str, Any]) -> None:
+        if any(recorded[key] != value for key, value in without_nan(again).items() if key in recorded):
+            raise RunError(
+                f"{_names(run, lost)} of the run in {run} is lost, and made again it would not agree with {RESULTS}, "
+                "which other code or another machine wrote; put it back or give another folder with --out"
+            )
+
+    if run / NOISE in lost:
+        check(results["noise"], {"estimated_rate": phase1.estimated_rate})
+        referee.write_noise(run, phase1)
+    for entry in results["rounds"]:
+        number = entry["round"]
+        train, test = round_file(run, "scores", number), round_file(run, "test", number)
+        gallery = run / GALLERY if number == len(results["rounds"]) - 1 else None
+        if not {train, test, gallery} & lost:
+            continue
+        state = _restore(run, task, network, phase1, oracle, number)
+        scores, test_probs = _score(task, network, state), _score_test(task, network)
+        check(entry, referee.entry(number, state, scores, test_probs, oracle))
+        if train in lost:
+            referee.write_train_scores(run, number, task, state, scores, phase1)
+        if test in lost:
+            referee.write_test_scores(run, number, test_probs)
+        if gallery in lost:
+            referee.write_gallery(run, task, state, scores)
+
+
+def _begin(
+    run: Path, config: Config, dataset: Dataset, noisy: NoisyLabels, threads: int, reporter: Reporter
+) -> dict[str, Any]:
     """The results so far of this run folder, or those of a run that is about to begin."""
     if (run / RESULTS).exists():
         results = read_results(run)
         if results.get("data_digest") != dataset.digest:
             raise RunError(f"the data of the run in {run} has changed since it began; start again in another folder")
+        if not results["complete"]:
+            _note_code(results, reporter)
         return results
     train = dataset.positions("train")
     counts = np.bincount(dataset.reference[train], minlength=len(dataset.class_names))
@@ -274,6 +344,7 @@ def _begin(run: Path, config: Config, dataset: Dataset, noisy: NoisyLabels, thre
         "config_id": config.identity(),
         "data_digest": dataset.digest,
         "code": code_id(),
+        "code_changes": [],
         "threads": threads,
         "device": str(resolve_device(config.device)),
         "wall_seconds": 0.0,
@@ -282,106 +353,21 @@ def _begin(run: Path, config: Config, dataset: Dataset, noisy: NoisyLabels, thre
     }
 
 
+def _note_code(results: dict[str, Any], reporter: Reporter) -> None:
+    """Record and say that other code goes on than the one that came so far."""
+    changes = results.setdefault("code_changes", [])
+    before = changes[-1]["code"] if changes else results.get("code")
+    if before != code_id():
+        changes.append({"round": len(results["rounds"]), "code": code_id()})
+        reporter.note(f"the code has changed since this run began; {RESULTS} will name both")
+
+
 def _notes(config: Config) -> list[str]:
     """What a reader of the results should know of an unusual configuration."""
     lnl = config.lnl
     if get_method(lnl.method).uses_vog and lnl.epochs <= lnl.warmup_epochs:
         return [f"VOG was never used: lnl.epochs={lnl.epochs} ends within lnl.warmup_epochs={lnl.warmup_epochs}"]
     return []
-
-
-class Referee:
-    """Holds the truth and writes down scores; gives nothing back to what chooses."""
-
-    def __init__(self, dataset: Dataset, noisy: NoisyLabels, config: Config) -> None:
-        self._dataset = dataset
-        self._train = dataset.positions("train")
-        self._reference = dataset.reference[self._train]
-        self._test = dataset.positions("test")
-        self._noisy = noisy
-        self._config = config
-
-    def write_noise(self, run: Path, phase1: Phase1) -> None:
-        """Write the injected and the estimated noise matrix."""
-        write_json(
-            run / NOISE,
-            {
-                "class_names": list(self._dataset.class_names),
-                "injected": self._noisy.matrix.tolist(),
-                "true_rate": self._noisy.rate,
-                "estimated": phase1.estimated_matrix.tolist(),
-                "estimated_rate": phase1.estimated_rate,
-            },
-        )
-
-    def write_round(
-        self,
-        run: Path,
-        number: int,
-        task: Task,
-        network: Network,
-        state: State,
-        scores: Scores,
-        phase1: Phase1,
-        oracle: Oracle,
-    ) -> dict[str, Any]:
-        """Write the scores of one round and return its entry for `results.json`."""
-        names = self._dataset.class_names
-        test_probs = predict(network, task.test, np.arange(len(self._test)), want_features=False).probs
-        write_scores(
-            round_file(run, "scores", number),
-            {
-                "id": task.ids,
-                "given": task.given,
-                "reference": self._reference,
-                "exported": scores.exported,
-                "suggested": scores.suggested,
-                "presumed_clean": state.presumed_clean,
-                "bought": state.bought,
-                "loss": phase1.loss,
-                "vog": phase1.vog,
-                "label_quality": label_quality(scores.probs, task.given),
-            },
-            scores.probs,
-        )
-        write_scores(
-            round_file(run, "test", number),
-            {"id": self._dataset.ids[self._test], "reference": self._dataset.reference[self._test]},
-            test_probs,
-        )
-        trusted = state.presumed_clean | state.bought
-        return {
-            "round": number,
-            "oracle_reads": len(oracle.reads),
-            "bought": sum(read.purpose == "bought" for read in oracle.reads),
-            "leaked": sum(read.purpose == "leak" for read in oracle.reads),
-            "pool": int(open_pool(state, self._config).sum()),
-            "test": classification_metrics(self._dataset.reference[self._test], test_probs, names),
-            "selection": selection_metrics(trusted, state.labels == self._reference, self._reference, names),
-            "label_accuracy": label_accuracy(scores.exported, self._reference),
-        }
-
-    def leak(self, task: Task, oracle: Oracle) -> dict[str, int]:
-        """How many truths the label leak revealed, and how many labels it changed."""
-        leaks = [read for read in oracle.reads if read.purpose == "leak"]
-        return {"revealed": len(leaks), "changed": sum(read.label != int(task.given[read.position]) for read in leaks)}
-
-    def write_gallery(self, run: Path, task: Task, state: State, scores: Scores) -> None:
-        """Write the unread items whose given label is least likely, for the report."""
-        quality = label_quality(scores.probs, task.given)
-        unread = np.flatnonzero(~state.bought)
-        worst = unread[np.argsort(quality[unread], kind="stable")[:GALLERY_SIZE]]
-        write_gallery(
-            run,
-            ids=task.ids[worst],
-            images=np.stack([self._dataset.images[position] for position in self._train[worst]])
-            if len(worst)
-            else np.zeros((0, *self._dataset.images.shape[1:]), dtype=np.uint8),
-            given=task.given[worst],
-            suggested=scores.suggested[worst],
-            reference=self._reference[worst],
-            label_quality=quality[worst],
-        )
 
 
 def _checkpointer(run: Path, config: Config, number: int) -> Checkpointer:

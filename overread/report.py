@@ -23,6 +23,7 @@ from PIL import Image
 from overread.arrays import FloatArray, IntArray
 from overread.errors import RunError
 from overread.files import write_text
+from overread.oracle import load_reads
 from overread.plots import Curve, budget_curves, heat_map
 from overread.results import GALLERY, NOISE, READS, read_results, round_file
 
@@ -31,6 +32,8 @@ __all__ = ["write_report"]
 REPORT = "report.html"
 CONFIG = "config.yaml"
 GALLERY_PIXELS = 128
+# True of what a run makes again where it is lost.
+AGAIN = "remove it and run the same command again"
 ABSENT = Markup('<span class="none" title="not defined or not measured here">–</span>')
 LINE_METRICS = {"macro_f1": "macro-F1", "balanced_accuracy": "balanced accuracy"}
 NOISE_WORDS = {
@@ -58,7 +61,7 @@ def write_report(run: Path) -> Path:
     results = read_results(run)
     config = config_text(run)
     context: dict[str, Any] = {
-        "results": results,
+        "results": {**results, "notes": [*results.get("notes", []), *code_notes(results)]},
         "rounds": results["rounds"],
         "noise_words": noise_words(results["noise"]),
         "noise": noise_matrices(run),
@@ -105,6 +108,14 @@ def noise_words(noise: Mapping[str, Any]) -> str:
     column = f" (column {noise['column']})" if noise.get("column") else ""
     rate = noise.get("rate")
     return words + column + (f", {_percent(rate)} of the training labels wrong" if rate is not None else "")
+
+
+def code_notes(results: Mapping[str, Any]) -> list[str]:
+    """A sentence for every time that other code went on with the run."""
+    return [
+        f"From round {change['round']} on this run was made by other code, {change['code']}."
+        for change in results.get("code_changes", [])
+    ]
 
 
 def tiles(results: Mapping[str, Any]) -> list[Tile]:
@@ -159,13 +170,12 @@ def class_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def label_sources(run: Path, number: int) -> list[dict[str, Any]]:
     """Where the exported labels of round `number` come from: per source its count and the share that is right."""
-    table = _columns(round_file(run, "scores", number), ["id", "reference", "exported", "presumed_clean"])
+    table = _columns(round_file(run, "scores", number), ["reference", "exported", "presumed_clean"])
     if table is None:
         return []
-    reads = _columns(run / READS, ["id", "round", "purpose"]) if (run / READS).exists() else None
-    until = reads["round"] <= number if reads is not None else None
-    purposes = {} if reads is None else dict(zip(reads["id"][until], reads["purpose"][until], strict=True))
-    purpose = np.array([purposes.get(identity, "") for identity in table["id"]], dtype=object)
+    reads = load_reads(run / READS, number) if (run / READS).exists() else []
+    purposes = {read.position: read.purpose for read in reads}
+    purpose = np.array([purposes.get(position, "") for position in range(len(table["reference"]))], dtype=object)
     unread, clean = purpose == "", table["presumed_clean"].astype(bool)
     right = table["exported"] == table["reference"]
     rows = {
@@ -202,7 +212,7 @@ def noise_matrices(run: Path) -> dict[str, Any]:
     try:
         noise = json.loads((run / NOISE).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RunError(f"{run / NOISE} is damaged ({error}); run the same command in a new folder") from None
+        raise RunError(f"{run / NOISE} is damaged ({error}); {AGAIN}") from None
     names = noise["class_names"]
     matrices: dict[str, FloatArray | None] = {
         kind: None if noise.get(kind) is None else _matrix(noise[kind]) for kind in ("injected", "estimated")
@@ -228,7 +238,7 @@ def gallery(run: Path, names: Sequence[str]) -> list[dict[str, Any]]:
             *(arrays[key] for key in ("ids", "images", "given", "suggested", "reference", "label_quality")), strict=True
         )
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove it to write the report without images") from None
+        raise RunError(f"{path} cannot be read ({error}); {AGAIN}") from None
     entries = []
     for identity, image, given, suggested, reference, quality in rows:
         if reference < 0:
@@ -279,7 +289,7 @@ def _columns(path: Path, names: Sequence[str]) -> dict[str, Any] | None:
         table = pq.read_table(path, columns=list(names))
         return {name: table[name].to_numpy() for name in names}
     except (OSError, pa.ArrowInvalid, KeyError) as error:
-        raise RunError(f"{path} cannot be read ({error}); run the same command again to make it anew") from None
+        raise RunError(f"{path} cannot be read ({error}); {AGAIN}") from None
 
 
 def _matrix(rows: Sequence[Sequence[float | None]]) -> FloatArray:

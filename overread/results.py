@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from overread.errors import RunError
-from overread.files import atomic_path, write_json
+from overread.files import write_arrays, write_json, write_table
 
 __all__ = [
     "GALLERY",
     "NOISE",
     "READS",
     "RESULTS",
+    "lost_files",
     "read_results",
     "round_file",
     "write_gallery",
@@ -58,15 +58,29 @@ def read_results(run: Path) -> dict[str, Any]:
     return results
 
 
+def lost_files(run: Path, results: Mapping[str, Any]) -> list[Path]:
+    """Files that the rounds in `results` wrote and that are no longer in the folder `run`.
+
+    Not `report.html`, which is made from the others, and not the end of phase 1, which may lie elsewhere.
+    """
+    numbers = [entry["round"] for entry in results["rounds"]]
+    written = [run / NOISE] if numbers else []
+    written += [round_file(run, "checkpoints", number, ".safetensors") for number in numbers]
+    written += [round_file(run, kind, number) for number in numbers for kind in ("scores", "test")]
+    if numbers[1:]:
+        written.append(run / READS)
+    if results["complete"]:
+        written.append(run / GALLERY)
+    return [path for path in written if not path.is_file()]
+
+
 def write_scores(path: Path, columns: Mapping[str, Any], probs: NDArray[np.floating]) -> None:
     """Write one row per item: `columns`, then `prob_0` ... of `probs` (N, C), as Parquet, atomically."""
     table = {name: pa.array(values) for name, values in columns.items()}
     table |= {f"prob_{index}": pa.array(probs[:, index]) for index in range(probs.shape[1])}
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.table(table), temporary)
+    write_table(path, pa.table(table))
 
 
 def write_gallery(run: Path, **arrays: NDArray[Any]) -> None:
     """Write the images of the report's gallery and what is said of them, uncompressed and without pickles."""
-    with atomic_path(run / GALLERY) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
+    write_arrays(run / GALLERY, **arrays)

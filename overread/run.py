@@ -1,21 +1,23 @@
 """A run folder: one configuration, one process at a time, and what is needed to go on after a crash."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import filelock
 import yaml
 
 from overread import __version__
 from overread.config import Config
 from overread.errors import RunError
 from overread.files import write_text
+from overread.locks import take_lock
+from overread.results import RESULTS
 
-__all__ = ["code_id", "default_folder", "open_run"]
+__all__ = ["code_id", "default_folder", "folder_of", "open_run"]
 
 CONFIG = "config.yaml"
 LOCK = "run.lock"
@@ -32,8 +34,30 @@ def code_id() -> str:
 
 def default_folder(config: Config) -> Path:
     """Folder of a run that was given none: the same command finds the same folder again."""
-    data = config.data.path.stem if config.data.path else "data"
-    return Path("runs") / f"{data}-{config.preset}-{config.identity()[:8]}"
+    data = config.data.path or Path("data")
+    # Paths such as `.` and `..` name nothing themselves, and the root has no name at all.
+    stem = data.stem if data.name not in ("", "..") else _real(data).stem or "data"
+    return Path("runs") / f"{stem}-{config.preset}-{config.identity()[:8]}"
+
+
+def folder_of(config: Config) -> Path:
+    """The folder of the run of `config`: `out`, else the default one; it need not exist.
+
+    Errors: RunError where it lies in a folder that data is read from, for its files would become data.
+    """
+    folder = config.out or default_folder(config)
+    for data in (config.data.path, config.data.test_path):
+        if data is not None and data.is_dir() and _real(folder).is_relative_to(_real(data)):
+            raise RunError(
+                f"the run folder {folder} lies in the data folder {data}, where its files would be taken for data; "
+                "give one outside of it with --out"
+            )
+    return folder
+
+
+def _real(path: Path) -> Path:
+    """`path` without symbolic links; unlike Path.resolve, also where they lead in a circle."""
+    return Path(os.path.realpath(path))
 
 
 @contextmanager
@@ -42,35 +66,36 @@ def open_run(config: Config) -> Iterator[Path]:
 
     Where the block ends in an error before it wrote anything, a new folder goes away again, so that the command can
     be mended and repeated.  Errors: RunError where another process works in the folder, where it holds a run of
-    another configuration, where it holds other files, or where it cannot be written.
+    another configuration or one that lost its configuration, where it holds other files, where it lies in the data,
+    or where it cannot be written.
     """
-    folder = config.out or default_folder(config)
+    folder = folder_of(config)
     with _naming(folder):
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is a file; give a folder with --out")
         before = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        if CONFIG not in before and RESULTS in before:
+            raise RunError(
+                f"{folder} holds a run that lost its {CONFIG}, so nothing says how to go on with it; "
+                "put the file back or give another folder with --out"
+            )
         if CONFIG not in before and any(name != LOCK and not _is_leftover(name) for name in before):
             raise RunError(f"{folder} holds other files and no run; give a new or an empty folder with --out")
         missing = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / LOCK)
     with _naming(folder):
+        lock = take_lock(folder / LOCK)
+    with lock:
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise RunError(f"another process is working in {folder}; wait for it or give another --out") from None
-    try:
-        with _naming(folder):
-            _claim(folder / CONFIG, config)
-        for leftover in folder.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
-        yield folder
-    except BaseException:
-        if CONFIG not in before and {entry.name for entry in folder.iterdir()} <= {CONFIG, LOCK}:
-            _undo(folder, before, missing)
-        raise
-    finally:
-        lock.release()
+            with _naming(folder):
+                _claim(folder / CONFIG, config)
+            for leftover in folder.rglob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+            yield folder
+        except BaseException:
+            if CONFIG not in before and {entry.name for entry in folder.iterdir()} <= {CONFIG, LOCK}:
+                _undo(folder, before, missing)
+            raise
 
 
 def _undo(folder: Path, before: set[str], missing: list[Path]) -> None:

@@ -23,7 +23,7 @@ from overread.grid import PlannedRun
 from overread.progress import Reporter, Silent
 from overread.results import read_results
 
-__all__ = ["ERROR", "Runner", "is_complete", "run_all", "run_folder", "simulate_run"]
+__all__ = ["ERROR", "Runner", "data_digest", "is_complete", "run_all", "run_folder", "simulate_run"]
 
 Runner = Callable[[Config, Path], object]
 ERROR = "error.txt"
@@ -49,6 +49,14 @@ def is_complete(run: PlannedRun) -> bool:
         return bool(read_results(run_folder(run))["complete"])
     except RunError:
         return False
+
+
+def data_digest(run: PlannedRun) -> str | None:
+    """The digest of the data that the run has used so far; None where it has no results yet."""
+    try:
+        return str(read_results(run_folder(run)).get("data_digest"))
+    except RunError:
+        return None
 
 
 def run_all(

@@ -6,9 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from overread.config import Config
+from overread.data.dataset import load_dataset
 from overread.errors import OverreadError
 from overread.files import write_json, write_text
 from overread.rng import generator
@@ -44,6 +46,7 @@ def fake_results(config: Config) -> dict[str, Any]:
         "complete": True,
         "code": "0",
         "config_id": config.identity(),
+        "data_digest": load_dataset(config.data, config.seed).digest,
         "wall_seconds": 36.0,
         "dataset": {
             "classes": ["dark", "bright"],
@@ -76,6 +79,21 @@ def troubled_run(config: Config, phase1_folder: Path) -> None:
             raise ZeroDivisionError("unexpected")
         os.kill(os.getpid(), signal.SIGKILL)
     fake_run(config, phase1_folder)
+
+
+def spoiling_run(config: Config, phase1_folder: Path) -> None:
+    """A run during which somebody writes another data file in the place of the one in use."""
+    assert config.data.path
+    fake_run(config, phase1_folder)
+    spoil(config.data.path)
+
+
+def spoil(path: Path) -> None:
+    """Change the first label in a data file of the project's form."""
+    with np.load(path) as data:
+        arrays = dict(data)
+    arrays["labels"][0] = 1 - arrays["labels"][0]
+    np.savez(path, **arrays)
 
 
 def slow_run(config: Config, phase1_folder: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from fake_runs import fake_results, fake_run, troubled_run
+from fake_runs import fake_results, fake_run, spoil, spoiling_run, troubled_run
+from locks import lock_held_elsewhere
 from scipy import stats
 
 import overread.bench
+import overread.data.cache
 from overread.bench import run_bench
 from overread.comparison import run_scores, write_tables
+from overread.config import Config
 from overread.errors import ConfigError, RunError
 from overread.files import write_json
 from overread.grid import plan_runs, read_grid
@@ -83,7 +87,7 @@ def alive(pid: int) -> bool:
 @pytest.fixture
 def no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fake runs need no embeddings."""
-    monkeypatch.setattr(overread.bench, "_warm_up", lambda todo, reporter: None)
+    monkeypatch.setattr(overread.bench, "_warm_up", lambda *_: None)
 
 
 # --- plans
@@ -120,6 +124,25 @@ def test_exclusions_remove_exactly_what_they_name(tmp_path: Path, images: Path) 
     assert left == {("a", 1), ("a", 2), ("b", 0), ("b", 2)}
 
 
+@pytest.mark.parametrize("quote", ["", "'"], ids=["number", "text"])
+def test_names_that_look_like_numbers_are_names(quote: str, tmp_path: Path, images: Path) -> None:
+    name = f"{quote}0.4{quote}"
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        f"seeds: [0, 1]\nreference: {name}\ndatasets: {{7: {{data.path: {images}}}, b: {{data.path: {images}}}}}\n"
+        f"noise: {{0.4: {{noise.rate: 0.4}}, '0.2': {{noise.rate: 0.2}}}}\narms: {{{name}: {{}}}}\n"
+        f"exclude: [{{dataset: 7, noise: {name}}}, {{dataset: b, noise: 0.2, arm: 0.4, seed: '1'}}]\n"
+    )
+    left = [(run.dataset, run.noise, run.arm, run.seed) for run in plan_runs(read_grid(path), tmp_path / "out")]
+    assert left == [
+        ("7", "0.2", "0.4", 0),
+        ("7", "0.2", "0.4", 1),
+        ("b", "0.4", "0.4", 0),
+        ("b", "0.4", "0.4", 1),
+        ("b", "0.2", "0.4", 0),
+    ]
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown section": ({"seed": [1]}, "'seed' of the grid file .* is unknown: did you mean seeds"),
     "no data sets": ({"datasets": None}, "needs the section datasets"),
@@ -151,6 +174,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "budget above all": ({"settings": {}, "budget_share": 1.5}, "budget_share=1.5 must be a share"),
     "unknown axis": ({"exclude": [{"arms": "a"}]}, "exclude of the grid names 'arms': did you mean arm"),
     "unknown exclusion": ({"exclude": [{"noise": "lo"}]}, "noise 'lo', which the grid does not have: did you mean low"),
+    "unknown number": ({"exclude": [{"noise": 0.5}]}, "noise '0.5', which the grid does not have: known are low"),
+    "truth as a seed": ({"exclude": [{"seed": True}]}, "seed 'True', which the grid does not have"),
     "shapeless exclusion": ({"exclude": {"arm": "a"}}, "exclude of the grid must be a list"),
     "nothing left": ({"exclude": [{"dataset": "tiny"}]}, "leave no run"),
     "folders clash": ({"arms": {"a": {}, "A!": {}}}, "would share the run folder tiny--low--a--seed0"),
@@ -177,6 +202,40 @@ def test_a_file_that_is_no_grid_is_refused(text: str | None, message: str, tmp_p
         read_grid(path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("noise.rate: 0.2", "noise.rate: 0.2\n    noise.rate: 0.3", r"the key 'noise.rate' twice, at line \d+ and at"),
+        ("  b:", "  a:", r"the key 'a' twice, at line \d+ and at line \d+"),
+        ("title: tiny", "title: tiny\nseeds: [3]", r"the key 'seeds' twice, at line 2 and at line 3"),
+        ("noise.rate: 0.2", "noise.rate: 2024-01-01", r"a date for the key 'noise.rate' at line \d+"),
+        ("noise.rate: 0.2", "noise.exempt: &e [*e]", r"for the key 'noise.exempt' at line \d+ that holds itself"),
+        ("noise.rate: 0.2", "noise.exempt: !!set {dark}", r"a set for the key 'noise.exempt'"),
+    ],
+    ids=["setting twice", "arm twice", "section twice", "date", "endless", "set"],
+)
+def test_a_grid_in_which_a_value_would_be_lost_is_refused(
+    old: str, new: str, message: str, tmp_path: Path, images: Path
+) -> None:
+    grid = write_grid(tmp_path, images)
+    text = grid.read_text()
+    assert text.count(old) == 1
+    grid.write_text(text.replace(old, new))
+    with pytest.raises(ConfigError, match=rf"the grid file .*grid\.yaml has .*{message}"):
+        run_bench(grid, tmp_path / "out", 1, run=fake_run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_aliases_are_heard_in_a_grid(tmp_path: Path, images: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        f"seeds: [0]\nreference: a\ndatasets: {{d: {{data.path: {images}}}}}\nnoise: {{n: {{noise.rate: &rate 0.2}}}}\n"
+        "arms:\n  a: &a {lnl.epochs: 3, lnl.mix_ratio: *rate}\n  b: {<<: *a, lnl.epochs: 4}\n"
+    )
+    lnl = [run.config.lnl for run in plan_runs(read_grid(path), tmp_path / "out")]
+    assert [(each.epochs, each.mix_ratio) for each in lnl] == [(3, 0.2), (4, 0.2)]
+
+
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda path: path.stem)
 def test_the_committed_grids_are_valid(grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in re.findall(r"\$\{OVERREAD_DATA\}/(\S+)", grid.read_text()):
@@ -188,6 +247,8 @@ def test_the_committed_grids_are_valid(grid: Path, tmp_path: Path, monkeypatch: 
         "brixia": 9 * 5,
         "vog": 2 * 2 * 4 * 5,
         "vog-rest": 2 * 2 * 4 * 5,
+        "vog-options": 2 * 4 * 5,
+        "vog-finetune": 2 * 3 * 3,
         "finetune": 3 * 3,
         "finetune-full": 2 * 2 * 3 * 3,
     }
@@ -256,10 +317,100 @@ def test_complete_runs_are_kept_and_never_pass_for_runs_with_other_settings(tmp_
     assert not (out / "runs/tiny--low--a--seed0/error.txt").exists()
     changed = write_grid(tmp_path, images, seeds=[0], noise={"low": {"noise.rate": 0.3}})
     with pytest.raises(
-        RunError, match=r"tiny--low--a--seed0 holds a run with other settings \(noise.rate 0.2 -> 0.3\)"
+        RunError,
+        match=r"a--seed0 holds a run with other settings \(noise.rate is 0.2 there and 0.3 here\): set 'noise.rate'",
     ):
         run_bench(changed, out, 1, run=fake_run)
     assert len(calls(out)) == 2
+
+
+@pytest.mark.usefixtures("no_warm_up")
+def test_runs_of_other_data_are_never_in_one_table(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, data = tmp_path / "out", {"mine": {"data.path": str(images)}}
+    other = tmp_path / "other.npz"
+    other.write_bytes(images.read_bytes())
+    both = write_grid(tmp_path, images, seeds=[0, 1], datasets={**data, "other": {"data.path": str(other)}})
+    table = run_bench(both, out, 1, run=fake_run)
+    before = table.read_bytes()
+
+    spoil(images)
+    # A run that was stopped has used the old data too.
+    stopped = out / "runs/mine--low--b--seed1/results.json"
+    write_json(stopped, {**json.loads(stopped.read_text()), "complete": False})
+    with pytest.raises(
+        RunError,
+        match=r"4 of 8 runs .* other data than the grid names now \('.*out/runs/mine--.*\): delete these .*--out",
+    ) as refusal:
+        run_bench(both, out, 1, run=fake_run)
+    assert all(f"mine--low--{arm}--seed{seed}'" in str(refusal.value) for arm in "ab" for seed in (0, 1))
+    assert "other--" not in str(refusal.value)
+    assert (table.read_bytes(), len(calls(out))) == (before, 8)
+
+    # Deleted as the sentence says, they are made again; and data that is as it was is not decoded once more.
+    for folder in out.glob("runs/mine--*"):
+        shutil.rmtree(folder)
+    run_bench(both, out, 1, run=fake_run)
+    assert len(calls(out)) == 12
+    monkeypatch.setattr(overread.data.cache, "_decode", None)
+    run_bench(both, out, 1, run=fake_run)
+    assert len(calls(out)) == 12
+
+
+@pytest.mark.usefixtures("no_warm_up")
+def test_data_that_changes_while_a_bench_runs_is_noticed(tmp_path: Path, images: Path) -> None:
+    grid, out = write_grid(tmp_path, images, seeds=[0]), tmp_path / "out"
+    with pytest.raises(
+        RunError, match=r"1 of 2 runs .* than the bench began with \('.*out/runs/tiny--low--b--seed0'\)"
+    ):
+        run_bench(grid, out, 1, run=spoiling_run)
+    assert len(calls(out)) == 2
+    assert not (out / "results.md").exists()
+
+
+@pytest.mark.usefixtures("no_warm_up")
+def test_two_benches_in_one_folder_keep_out_of_each_others_way(tmp_path: Path, images: Path) -> None:
+    grid, out = write_grid(tmp_path, images, seeds=[0]), tmp_path / "out"
+    out.mkdir()
+    with (
+        lock_held_elsewhere(out / "bench.lock"),
+        pytest.raises(RunError, match=r"another process is working in .*out; wait for it or give another --out"),
+    ):
+        run_bench(grid, out, 1, run=fake_run)
+    assert [path.name for path in out.iterdir()] == ["bench.lock"]
+    run_bench(grid, out, 1, run=fake_run)
+    run_bench(grid, out, 1, run=fake_run)
+    assert len(calls(out)) == 2
+
+
+@pytest.mark.usefixtures("no_warm_up")
+def test_a_run_of_another_version_says_what_is_different_and_how_to_keep_it(tmp_path: Path, images: Path) -> None:
+    grid, out = write_grid(tmp_path, images, seeds=[0]), tmp_path / "out"
+    run_bench(grid, out, 1, run=fake_run)
+    file = out / "runs/tiny--low--a--seed0/config.yaml"
+    values = yaml.safe_load(file.read_text())
+    values["lnl"] |= {"epochs": 77, "vog_source": "evaluation"}
+    values["data"]["cache"] = "elsewhere"  # changes no result
+    file.write_text(yaml.safe_dump(values))
+    now = Config().lnl.epochs
+    with pytest.raises(
+        RunError,
+        match=rf"a--seed0 holds .* \(lnl.epochs is 77 there and {now} here, lnl.vog_source is \"evaluation\" there and "
+        r"\"training\" here\): set 'lnl.epochs', 'lnl.vog_source' in the grid as there to keep that run, else .*--out",
+    ):
+        run_bench(grid, out, 1, run=fake_run)
+    # What the sentence says keeps the run.
+    arms = {"a": {"preset": "paper", "lnl.epochs": 77, "lnl.vog_source": "evaluation"}}
+    run_bench(write_grid(tmp_path, images, seeds=[0], arms=arms), out, 1, run=fake_run)
+    assert len(calls(out)) == 2
+
+    file.write_text(yaml.safe_dump({**values, "gone": 3}))
+    with pytest.raises(
+        RunError,
+        match=r"config\.yaml cannot be used by this version \(the key 'gone' is unknown.*remove its folder.*--out",
+    ):
+        run_bench(grid, out, 1, run=fake_run)
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
@@ -277,7 +428,7 @@ def test_a_stopped_bench_leaves_no_process_and_goes_on(
             import overread.bench
             from fake_runs import slow_run
             if __name__ == "__main__":
-                overread.bench._warm_up = lambda todo, reporter: None
+                overread.bench._warm_up = lambda *_: None
                 try:
                     overread.bench.run_bench(Path({str(grid)!r}), Path({str(out)!r}), 2, run=slow_run)
                 except KeyboardInterrupt:
@@ -299,7 +450,7 @@ def test_a_stopped_bench_leaves_no_process_and_goes_on(
         time.sleep(0.05)
     assert not any(map(alive, workers))
 
-    monkeypatch.setattr(overread.bench, "_warm_up", lambda todo, reporter: None)
+    monkeypatch.setattr(overread.bench, "_warm_up", lambda *_: None)
     run_bench(grid, out, 1, run=fake_run)
     assert len(calls(out)) == 6
 

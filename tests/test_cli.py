@@ -398,6 +398,13 @@ def edit(name: str, change: Callable[[dict[str, Any]], object]) -> Prepare:
     return write
 
 
+def lose(name: str) -> Prepare:
+    def remove(folder: Path) -> None:
+        (folder / "run" / name).unlink()
+
+    return remove
+
+
 def other_data(folder: Path) -> None:
     npz(labels=np.roll(np.repeat([0, 1, 2], 44), 5))(folder)
 
@@ -412,6 +419,7 @@ RUNS: dict[str, tuple[Prepare, list[str], list[str]]] = {
         [],
         ["lnl.augment", "differ"],
     ),
+    "configuration lost": (lose("config.yaml"), [], ["run holds a run that lost its config.yaml", "put", "--out"]),
     "results empty": (overwrite("results.json", b""), [], ["results.json is damaged", "remove it"]),
     "results cut short": (overwrite("results.json", b'{"schema": 1, "rou'), [], ["results.json is damaged"]),
     "results binary": (overwrite("results.json", b"\xff\xfe\x80"), [], ["results.json is damaged"]),
@@ -423,11 +431,18 @@ RUNS: dict[str, tuple[Prepare, list[str], list[str]]] = {
         [],
         ["round-001.safetensors", "damaged"],
     ),
-    "checkpoint missing": (
-        both(interrupted, lambda folder: (folder / "run/checkpoints/round-001.safetensors").unlink()),
+    "checkpoint lost": (
+        both(interrupted, lose("checkpoints/round-001.safetensors")),
         [],
-        ["round-001.safetensors", "does not exist"],
+        ["'checkpoints/round-001.safetensors' of the run in run is lost", "put it back", "--out"],
     ),
+    "checkpoint of a complete run lost": (
+        lose("checkpoints/round-000.safetensors"),
+        [],
+        ["'checkpoints/round-000.safetensors' of the run in run is lost", "put it back", "--out"],
+    ),
+    "reads of a complete run lost": (lose("reads.parquet"), [], ["'reads.parquet' of the run in run is lost", "--out"]),
+    "reads and scores lost": (both(lose("reads.parquet"), lose("scores/round-001.parquet")), [], ["reads.parquet"]),
     "phase 1 damaged": (
         both(interrupted, overwrite("checkpoints/phase1-*.safetensors", b"not tensors")),
         [],
@@ -466,6 +481,124 @@ def test_the_same_command_again_changes_nothing_and_says_the_same(call: Call, fi
     assert tree(tmp_path) == before
 
 
+LOST = ("scores/round-000.parquet", "scores/round-001.parquet", "test/round-002.parquet", "noise.json", "gallery.npz")
+
+
+@pytest.mark.parametrize("names", [*((name,) for name in LOST), LOST], ids=[*LOST, "all"])
+def test_a_complete_run_makes_again_what_it_lost(
+    names: tuple[str, ...], call: Call, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    before = tree(tmp_path)
+    for name in names:
+        lose(name)(tmp_path)
+    outcome = call(*SAME)
+    assert outcome.code == 0
+    for name in names:
+        assert name in outcome.err.replace("\n", "")
+    assert tree(tmp_path) == before
+
+
+def test_a_lost_report_is_made_again_without_a_word(call: Call, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    before = tree(tmp_path)
+    lose("report.html")(tmp_path)
+    outcome = call(*SAME)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert tree(tmp_path) == before
+
+
+def test_a_run_that_goes_on_makes_again_what_it_lost(call: Call, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    before = tree(tmp_path)
+    interrupted(tmp_path)
+    for name in LOST:
+        lose(name)(tmp_path)
+    assert call(*SAME).code == 0
+    after = tree(tmp_path)
+    assert after.keys() == before.keys()
+    # Times are in the results and so in the report.
+    timed = {"run/results.json", "run/report.html"}
+    assert {name for name in after if after[name] != before[name]} <= timed
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("scores/round-001.parquet", lambda results: results["rounds"][1].update(label_accuracy=0.125)),
+        ("test/round-002.parquet", lambda results: results["rounds"][2]["test"].update(macro_f1=0.125)),
+        ("noise.json", lambda results: results["noise"].update(estimated_rate=0.125)),
+    ],
+)
+def test_what_would_come_out_differently_is_not_made_again(
+    name: str, change: Callable[[dict[str, Any]], object], call: Call, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    edit("results.json", change)(tmp_path)
+    lose(name)(tmp_path)
+    before = tree(tmp_path)
+    outcome = call(*SAME)
+    assert outcome.code == 2
+    assert f"overread: '{name}' of the run in run is lost" in outcome.err
+    assert "would not agree with results.json" in outcome.err
+    assert "--out" in outcome.err.splitlines()[-1]
+    assert tree(tmp_path) == before
+
+
+def test_other_code_that_goes_on_is_said_and_recorded(
+    call: Call, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    first = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert first["code_changes"] == []
+    for rounds, code in ((1, "2.0+b"), (2, "2.0+b"), (2, "3.0+c")):
+        interrupted(tmp_path, rounds)
+        monkeypatch.setattr("overread.refine.code_id", lambda code=code: code)
+        outcome = call(*SAME)
+        assert outcome.code == 0
+        said = (rounds, code) != (2, "2.0+b")
+        assert outcome.err == ("the code has changed since this run began; results.json will name both\n" * said)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["code"] == first["code"]
+    assert results["code_changes"] == [{"round": 1, "code": "2.0+b"}, {"round": 2, "code": "3.0+c"}]
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert all(code in report for code in (first["code"], "2.0+b", "3.0+c"))
+    assert "From round 2 on this run was made by other code, 3.0+c." in report
+
+
+def test_a_complete_run_is_that_of_the_code_that_made_it(
+    call: Call, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    before = tree(tmp_path)
+    monkeypatch.setattr("overread.refine.code_id", lambda: "2.0+b")
+    outcome = call(*SAME)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (settings("data.path=."), "runs/"),
+        ([*settings("data.path=set"), "--out", "set/run"], "set/run"),
+        ([*settings("data.path=set"), "--out", "set"], "set"),
+        (settings("data.path=set", "out=elsewhere/../set/a/run"), "elsewhere/../set/a/run"),
+        ([*settings("data.path=link"), "--out", "set/run"], "set/run"),
+        ([*settings("data.path=set"), "--out", "link/run"], "link/run"),
+        (settings("data.path=set.csv", "data.image_root=set", "data.test_path=set", "out=set/run"), "set/run"),
+    ],
+)
+def test_a_run_folder_in_the_data_folder_is_refused(
+    arguments: list[str], named: str, call: Call, tmp_path: Path
+) -> None:
+    pictures(tmp_path)
+    (tmp_path / "link").symlink_to("set")
+    before = tree(tmp_path)
+    assert_refused(call("simulate", *arguments), f"the run folder {named}", "in the data folder", "--out")
+    assert tree(tmp_path) == before
+
+
 def test_the_same_command_goes_on_from_where_a_run_was_killed(call: Call, finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     before = tree(tmp_path)
@@ -492,6 +625,11 @@ USAGE: dict[str, tuple[list[str], list[str]]] = {
     "bench with workers in words": (["bench", "grid.yaml", "--workers", "two"], ["--workers", "integer"]),
     "grid missing": (["bench", "grid.yaml"], ["grid.yaml", "cannot be read"]),
     "doctor with a misspelt key": (["doctor", "--set", "sed=1"], ["sed", "did you mean seed?"]),
+    "run folder that is no UTF-8": (["simulate", "--out", "r\udcffn"], ["'r\\udcffn'", "UTF-8", "another name"]),
+    "data that is no UTF-8": (["simulate", "--set", "data.path=\udce9.npz"], ["'data.path=\\udce9.npz'", "UTF-8"]),
+    "run folder with a NUL": (["simulate", "--out", "r\0n"], ["'r\\x00n'", "NUL", "another name"]),
+    "data with a NUL": (["simulate", "--set", "data.path=a\0.npz"], ["'data.path=a\\x00.npz'", "NUL"]),
+    "grid that is no UTF-8": (["bench", "\udcff.yaml"], ["'\\udcff.yaml'", "UTF-8"]),
     "doctor of a missing file": (["doctor", "study.yaml"], ["study.yaml", "does not exist"]),
 }
 
@@ -578,6 +716,13 @@ def test_scores_that_are_not_defined_are_a_dash() -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ([Path(sys.executable).with_name("overread")], "overread"),
+        ([sys.executable, "-m", "overread"], "python -m overread"),
+    ],
+)
+@pytest.mark.parametrize(
     ("arguments", "code", "error"),
     [
         (["--version"], 0, ""),
@@ -586,11 +731,26 @@ def test_scores_that_are_not_defined_are_a_dash() -> None:
             2,
             "overread: active.sampler=entropi is not one of its values: did you mean entropy?\n",
         ),
-        (["bench"], 2, "overread: Missing argument 'GRID.yaml'; see overread bench --help\n"),
+        (["bench"], 2, "overread: Missing argument 'GRID.yaml'; see {name} bench --help\n"),
+        (
+            ["simulate", "--out", "\udcff"],
+            2,
+            "overread: the argument '\\udcff' holds a NUL character or a byte that is not UTF-8; "
+            "give the file or folder another name\n",
+        ),
     ],
 )
-def test_the_installed_command_does_the_same(arguments: list[str], code: int, error: str, tmp_path: Path) -> None:
-    command = Path(sys.executable).with_name("overread")
-    done = subprocess.run([command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (code, error)
+def test_the_installed_command_and_the_module_do_the_same(
+    command: list[str], name: str, arguments: list[str], code: int, error: str, tmp_path: Path
+) -> None:
+    done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, error.format(name=name))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_of_the_module_imports_no_torch(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "overread", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "overread.cli" in imported
+    assert "torch" not in imported

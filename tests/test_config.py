@@ -226,6 +226,45 @@ def test_later_words_win(tmp_path: Path) -> None:
     assert (other.lnl.method, other.lnl.clean_set, other.lnl.forget_rate) == ("cross-entropy", "whole-set", 0.1)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lnl:\n  epochs: 3\n  mix_ratio: 0.5\n  epochs: 5\n", r"the key 'epochs' twice, at line 2 and at line 4"),
+        ("seed: 1\nlnl: {epochs: 3}\nseed: 2\n", r"the key 'seed' twice, at line 1 and at line 3"),
+        ("lnl: {epochs: 3}\nlnl.epochs: 5\n", r"the key 'lnl.epochs' twice, within its section and with a dot"),
+        ("data:\n  label_column: 2024-01-01\n", r"a date for the key 'label_column' at line 2"),
+        ("noise: {exempt: &e [*e]}\n", r"for the key 'exempt' at line 1 that holds itself"),
+        ("noise: {exempt: !!set {a}}\n", r"a set for the key 'exempt' at line 1"),
+    ],
+)
+def test_a_file_in_which_a_value_would_be_lost_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"the configuration file .*study\.yaml has .*{message}"):
+        load_config(tmp_path / "study.yaml")
+
+
+def test_aliases_and_merges_are_heard_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(
+        "active: &few {epochs: 3}\nlnl: {<<: *few, mix_ratio: &half 0.5}\nnoise: {rate: *half}\n"
+    )
+    config = load_config(tmp_path / "study.yaml")
+    assert (config.active.epochs, config.lnl.epochs, config.lnl.mix_ratio, config.noise.rate) == (3, 3, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("2024-01-01", "a date"),
+        ("&a [*a]", "holds itself"),
+        ("{a: 1, a: 2}", "the key 'a' twice"),
+        ("[a", "valid YAML"),
+    ],
+)
+def test_a_setting_is_read_as_strictly_as_a_file(value: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^the value of noise.exempt, .*{message}"):
+        load_config(settings=[f"noise.exempt={value}"])
+
+
 def test_true_is_an_option_of_the_forget_rate(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("lnl:\n  forget_rate: true\n")
     assert load_config(tmp_path / "study.yaml").lnl.forget_rate == "true"

@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overread.files import atomic_path, write_json, write_text
+from overread.files import atomic_path, write_arrays, write_json, write_table, write_text
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_infinity=False) | st.text(),
@@ -84,6 +86,25 @@ def test_readers_beside_many_writers_see_whole_files_only(tmp_path: Path) -> Non
         for writer in writers:
             writer.result()
     assert [entry.name for entry in tmp_path.iterdir()] == ["shared.txt"]
+
+
+def test_tables_and_arrays_come_back(tmp_path: Path) -> None:
+    table = pa.table({"id": pa.array([], pa.string()), "round": pa.array([], pa.int64())})
+    write_table(tmp_path / "a" / "reads.parquet", table)
+    assert pq.read_table(tmp_path / "a" / "reads.parquet").equals(table)
+    arrays = {"images": np.arange(12, dtype=np.uint8).reshape(3, 4), "names": np.array(["a", "Ünïcode"])}
+    write_arrays(tmp_path / "b" / "set.other", **arrays)
+    with np.load(tmp_path / "b" / "set.other") as stored:
+        assert {name: stored[name].tolist() for name in stored} == {n: a.tolist() for n, a in arrays.items()}
+
+
+def test_an_array_that_needs_a_pickle_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    with pytest.raises(ValueError, match="allow_pickle"):
+        write_arrays(target, objects=np.array([object()]))
+    assert target.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_text_is_utf8_whatever_the_locale(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Both phases end to end on a tiny set, the contract of results.json, and real images where they are there."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,9 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from tiny import CLASSES, tiny_config
 
 from overread.arrays.acquisition import list_samplers
-from overread.config import PRESETS, load_config
+from overread.config import PRESETS
 from overread.refine import simulate
-from overread.results import read_results, round_file
+from overread.results import round_file
 
 ROUND = {"round", "oracle_reads", "test", "selection", "label_accuracy", "seconds"}
 TEST = {"accuracy", "balanced_accuracy", "macro_f1", "mcc", "auroc", "per_class"}
@@ -120,37 +119,3 @@ def test_readers_who_err_leave_wrong_labels(tmp_path: Path) -> None:
     bought = np.array(scores["bought"])
     wrong = np.not_equal(scores["exported"], scores["reference"])[bought]
     assert 0.2 < wrong.mean() < 0.8
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        ("ham10000_64", ()),
-        ("colorectal5_64", ("data.imbalance_factor=20", "preset=paper-as-published", "model.mode=finetune")),
-        ("brixia_cxr_2readers_64", ("noise.kind=given", "preset=paper", "model.head=mlp")),
-        ("cifar10n_32", ("noise.kind=given", "noise.column=worst_label", "preset=cross-entropy")),
-    ],
-)
-def test_real_images(tmp_path: Path, real_data: Callable[[str], Path], name: str, settings: tuple[str, ...]) -> None:
-    config = load_config(
-        settings=[
-            f"data.path={real_data(name)}",
-            "data.max_train=150",
-            "model.input_size=32",
-            "model.name=test_resnet" if "model.mode=finetune" in settings else "model.name=tf_efficientnet_lite0",
-            "model.weights=none" if "model.mode=finetune" in settings else "model.weights=packaged",
-            "lnl.epochs=3",
-            "active.rounds=1",
-            "active.budget=10",
-            "active.epochs=2",
-            "threads=1",
-            f"out={tmp_path / 'run'}",
-            *settings,
-        ]
-    )
-    simulate(config)
-    results = read_results(tmp_path / "run")
-    assert results["dataset"]["n_train"] == 150
-    assert results["rounds"][1]["bought"] == 10
-    assert 0.1 < results["noise"]["rate"] < 0.5

@@ -399,6 +399,14 @@ def test_small_images_are_exact(run: Path) -> None:
     np.testing.assert_array_equal(shown, expected)
 
 
+def test_other_code_that_went_on_is_named(run: Path) -> None:
+    assert "other code" not in page_of(run).text
+    change(run, code_changes=[{"round": 2, "code": "0.2.0+abc"}], notes=["VOG was never used."])
+    text = page_of(run).text
+    assert "VOG was never used." in text
+    assert "From round 2 on this run was made by other code, 0.2.0+abc." in text
+
+
 def test_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run folder"):
         write_report(tmp_path)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from overread.errors import RunError
-from overread.results import read_results, round_file, write_gallery, write_results, write_scores
+from overread.results import lost_files, read_results, round_file, write_gallery, write_results, write_scores
 
 WHOLE = {"schema": 1, "complete": False, "rounds": []}
 
@@ -44,6 +44,29 @@ def test_files_of_rounds_sort_by_round() -> None:
     assert names == sorted(names)
     assert names[1] == Path("run/scores/round-002.parquet")
     assert round_file(Path("run"), "checkpoints", 4, ".safetensors").name == "round-004.safetensors"
+
+
+def test_what_a_run_wrote_and_lost_is_named(tmp_path: Path) -> None:
+    results = {"complete": False, "rounds": []}
+    assert lost_files(tmp_path, results) == []
+    first = ["noise.json", *(f"{kind}/round-000" for kind in ("checkpoints", "scores", "test"))]
+    stages = [
+        ({"complete": False, "rounds": [{"round": 0}]}, first),
+        ({"complete": True, "rounds": [{"round": 0}]}, [*first, "gallery.npz"]),
+        (
+            {"complete": False, "rounds": [{"round": 0}, {"round": 1}]},
+            [*first, *(name.replace("000", "001") for name in first[1:]), "reads.parquet"],
+        ),
+    ]
+    for results, names in stages:
+        lost = [path.relative_to(tmp_path) for path in lost_files(tmp_path, results)]
+        assert sorted(str(path.with_suffix("") if "round" in path.name else path) for path in lost) == sorted(names)
+    for path in lost_files(tmp_path, stages[2][0]):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert lost_files(tmp_path, stages[2][0]) == []
+    round_file(tmp_path, "test", 0).unlink()
+    assert lost_files(tmp_path, stages[2][0]) == [tmp_path / "test" / "round-000.parquet"]
 
 
 def test_scores_hold_the_columns_and_one_probability_a_class(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from overread import refine
+from overread import referee, refine
 from overread.config import Config
 from overread.learn.checkpoint import load_checkpoint
 
@@ -74,13 +74,14 @@ class DiesInTask:
 def run_in_child(config: Config, reporter: DiesInTask | None, dies_after: str | None) -> None:
     """Run; where `dies_after` names a function of the state machine, die when it has returned for the first time."""
     if dies_after is not None:
-        function = getattr(refine, dies_after)
+        module = refine if hasattr(refine, dies_after) else referee
+        function = getattr(module, dies_after)
 
         def last_call(*args: Any, **kwargs: Any) -> None:
             function(*args, **kwargs)
             die()
 
-        setattr(refine, dies_after, last_call)
+        setattr(module, dies_after, last_call)
     refine.simulate(config, reporter)
 
 

@@ -9,7 +9,7 @@ from locks import lock_held_elsewhere
 import overread
 from overread.config import Config, load_config
 from overread.errors import RunError
-from overread.run import code_id, default_folder, open_run
+from overread.run import code_id, default_folder, folder_of, open_run
 
 
 def config_for(out: Path | None, *settings: str) -> Config:
@@ -141,6 +141,7 @@ def test_a_neighbour_that_appeared_meanwhile_is_left_alone(tmp_path: Path) -> No
         ("run/config.yaml", b"a: [", "run", r"config\.yaml is damaged"),
         ("run/config.yaml", b"", "run", r"config\.yaml is damaged"),
         ("run/config.yaml", b"a: 1", "run", "another configuration"),
+        ("run/results.json", b"{}", "run", r"run holds a run that lost its config\.yaml.*put the file back.*--out"),
         ("x", b"", "n" * 300, "File name too long"),
     ],
 )
@@ -179,6 +180,42 @@ def test_the_default_folder_is_stable_and_every_run_has_its_own(
     assert default_folder(other) != default_folder(config)
     assert default_folder(config_for(None)).name.startswith("data-default-")
     assert begin(config) == default_folder(config)
+
+
+@pytest.mark.parametrize(
+    ("path", "stem"),
+    [(".", "skin"), ("./", "skin"), ("..", "sets"), ("inner/..", "skin"), ("/", "data"), ("a.npz", "a"), ("", "data")],
+)
+def test_the_default_folder_has_a_name_whatever_the_data_is_called(
+    path: str, stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sets" / "skin" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "sets" / "skin")
+    config = config_for(None, f"data.path={path}")
+    assert default_folder(config) == Path("runs") / f"{stem}-default-{config.identity()[:8]}"
+
+
+@pytest.mark.parametrize("key", ["data.path", "data.test_path"])
+@pytest.mark.parametrize("out", ["set", "set/run", "set/a/b", "link/run", "set/../other/../set/run"])
+@pytest.mark.parametrize("data", ["set", "link", "set/../link"])
+def test_a_run_in_the_data_is_refused(key: str, out: str, data: str, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "link").symlink_to("set")
+    config = config_for(tmp_path / out, f"{key}={tmp_path / data}")
+    for refuse in (folder_of, lambda each: open_run(each).__enter__()):
+        with pytest.raises(RunError, match=r"lies in the data folder .*--out"):
+            refuse(config)
+    assert sorted(tree(tmp_path)) == ["link", "set"]
+
+
+@pytest.mark.parametrize("out", ["run", "set-run", "circle"])
+@pytest.mark.parametrize("data", ["set", "set.npz", "absent", "circle", "run/set"])
+def test_a_run_beside_or_around_the_data_is_not(out: str, data: str, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set.npz").touch()
+    (tmp_path / "run" / "set").mkdir(parents=True)
+    (tmp_path / "circle").symlink_to("circle")
+    assert folder_of(config_for(tmp_path / out, f"data.path={tmp_path / data}")) == tmp_path / out
 
 
 def test_the_code_has_a_name_that_says_its_version() -> None:

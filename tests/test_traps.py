@@ -23,7 +23,7 @@ from overread.learn.checkpoint import load_checkpoint, unpack_module
 from overread.learn.infer import predict
 from overread.learn.lnl import learn_with_noisy_labels
 from overread.learn.models import build_network
-from overread.learn.sources import FeatureSource
+from overread.learn.sources import ALL, FeatureSource
 from overread.progress import Silent
 from overread.refine import simulate
 from overread.results import round_file
@@ -172,7 +172,7 @@ class EvaluationOnly:
         self.n_items = len(features)
         self.fixed_features: NDArray[np.float32] | None = None
 
-    def train_batch(self, positions: IntArray, rng: np.random.Generator) -> torch.Tensor:
+    def train_batch(self, positions: IntArray, rng: np.random.Generator, rows: slice = ALL) -> torch.Tensor:
         raise AssertionError("scored under the training transform")
 
     def eval_batch(self, positions: IntArray) -> torch.Tensor:
@@ -193,7 +193,7 @@ def test_09_bald_samples_dropout_and_moves_no_statistic() -> None:
         n_items = 6
         fixed_features: NDArray[np.float32] | None = None
 
-        def train_batch(self, positions: IntArray, rng: np.random.Generator) -> torch.Tensor:
+        def train_batch(self, positions: IntArray, rng: np.random.Generator, rows: slice = ALL) -> torch.Tensor:
             raise AssertionError
 
         def eval_batch(self, positions: IntArray) -> torch.Tensor:

@@ -41,9 +41,9 @@ def _picture(label: int, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[n
     return np.asarray(picture, dtype=np.uint8)
 
 
-def tiny_config(folder: Path, *settings: str) -> Config:
-    """A run of the tiny set in `folder`, with its own cache; later settings win over the quick ones."""
-    quick = [
+def tiny_settings(folder: Path) -> list[str]:
+    """Settings of a run of the tiny set in `folder`, with its own cache, on which a run takes a second."""
+    return [
         f"data.path={write_tiny_set(folder / 'tiny.npz')}",
         f"data.cache={folder / 'cache'}",
         f"out={folder / 'run'}",
@@ -58,4 +58,8 @@ def tiny_config(folder: Path, *settings: str) -> Config:
         "active.epochs=3",
         "threads=1",
     ]
-    return load_config(settings=[*quick, *settings])
+
+
+def tiny_config(folder: Path, *settings: str) -> Config:
+    """A run of the tiny set in `folder`; later settings win over the quick ones."""
+    return load_config(settings=[*tiny_settings(folder), *settings])

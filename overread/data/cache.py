@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,7 +31,7 @@ from overread.progress import Reporter
 __all__ = ["DecodedImages", "cache_folder", "decoded_images", "subset_images"]
 
 # Part of every key: a change of the decoding rules makes all old files stale.
-RULES = 1
+RULES = 2
 BLOCK_BYTES = 8 << 20
 CHECKED_ROWS = 1024
 STALE_SECONDS = 24 * 3600.0
@@ -119,10 +120,11 @@ def _key(items: RawItems, wanted: IntArray, image_size: int | None) -> str:
     for i in wanted.tolist():
         digest.update(f"\n{i}\0{items.ids[i]}".encode())
     for file in items.files:
-        # A file that is not there is a problem of its item.
-        with suppress(OSError):
+        # A file that is not there, or whose name no file can have, is a problem of its item.
+        with suppress(OSError, ValueError):
             status = file.stat()
-            digest.update(f"\n{file.absolute()}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+            digest.update(b"\n" + os.fsencode(file.absolute()))
+            digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}".encode())
     return digest.hexdigest()[:32]
 
 
@@ -141,7 +143,10 @@ def _decode(
         ThreadPoolExecutor(threads) as pool,
         progress.task("decode images", len(wanted)) as advance,
         target.open("wb") as stream,
+        warnings.catch_warnings(),
     ):
+        # Pillow warns of large images, and of side notes that are damaged; what spoils pixels is an error.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
 
         def load(i: int) -> tuple[Images, str] | ItemError:
             try:

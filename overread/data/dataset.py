@@ -64,6 +64,8 @@ def load_dataset(config: DataConfig, seed: int, progress: Reporter | None = None
     items = read_items(config.path, config)
     if config.test_path is not None:
         items = manifest.add_test_source(items, read_items(config.test_path, config))
+    if not items.ids:
+        raise DataError(f"{config.path} holds no items")
     problems = manifest.item_problems(items)
     if stop:
         manifest.refuse(items, problems)
@@ -74,8 +76,6 @@ def load_dataset(config: DataConfig, seed: int, progress: Reporter | None = None
     if stop or len(problems) == len(items.ids):
         manifest.refuse(items, problems)
     order = decoded.positions
-    if not len(order):
-        raise DataError(f"{config.path} holds no items")
     reference = items.labels[order]
     groups = _groups(items, order)
     split = _split(items, order, reference, groups, config, seed)
@@ -96,7 +96,7 @@ def load_dataset(config: DataConfig, seed: int, progress: Reporter | None = None
         split=split[rows],
         images=subset_images(decoded, rows, folder),
         digest=_digest(decoded.digests[rows], reference[rows], ids, split[rows], items.class_names),
-        skipped=tuple((items.ids[i] or items.sources[i], why) for i, why in problems.items()),
+        skipped=tuple((manifest.item_name(items, i), why) for i, why in problems.items()),
     )
 
 

@@ -1,5 +1,6 @@
 """From an image file to RGB uint8, and from any size to a square."""
 
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,14 @@ import PIL.ImageOps
 from numpy.typing import NDArray
 
 from overread.data.raw import ItemError
+from overread.data.texts import shown
 
-__all__ = ["IMAGE_SUFFIXES", "read_image", "to_rgb", "to_square"]
+__all__ = ["IMAGE_SUFFIXES", "check_file", "read_image", "to_rgb", "to_square"]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm"})
+# What Pillow would have another program draw.
+DRAWINGS = frozenset({"EPS", "WMF"})
+WHITE_IS_ZERO, PHOTOMETRIC = 0, 262
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -19,24 +24,50 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
     8-bit grey is repeated three times; 16-bit grey is scaled by the fixed 65535 -> 255, so that brightness stays
     comparable between images; a palette is looked up; transparent pixels are laid over black; an EXIF rotation is
-    applied, as viewers do.  ItemError: absent, truncated or corrupt files, several frames, floating-point pixels.
+    applied, as viewers do.  ItemError: absent, truncated or corrupt files, several frames, floating-point pixels,
+    16-bit pixels whose 0 is white, drawings, more pixels than Pillow takes for harmless.
     """
+    check_file(path)
     try:
         with PIL.Image.open(path) as image:
-            # Camera JPEGs may carry a preview as a second frame; a stack of slices is another matter.
-            if getattr(image, "n_frames", 1) > 1 and image.format in ("TIFF", "GIF", "WEBP", "PNG"):
+            # Camera JPEGs (MPO) may carry a preview as a second frame; a stack of slices is another matter.
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise ItemError(f"it holds {getattr(image, 'n_frames', 1)} frames, not one image")
+            if image.format in DRAWINGS:
+                raise ItemError(f"it is a drawing ({image.format}) and not pixels; save it as PNG")
+            # Pillow turns 8-bit pixels round, but not these.
+            if image.mode.startswith("I") and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+                raise ItemError("it has 16-bit pixels whose 0 is white; save it with 0 as black")
             image.load()
             return to_rgb(PIL.ImageOps.exif_transpose(image))
-    except FileNotFoundError:
-        raise ItemError(f"the file {path} does not exist") from None
-    except PIL.UnidentifiedImageError:
-        raise ItemError(f"the file {path} is not an image, or it is damaged") from None
-    # Decoders of damaged files raise nearly anything: OSError, SyntaxError, ValueError, struct.error, EOFError ...
     except ItemError:
         raise
+    except PIL.UnidentifiedImageError:
+        raise ItemError(f"the file {shown(path)} is not an image, or it is damaged") from None
+    except PIL.Image.DecompressionBombError:
+        limit = 2 * (PIL.Image.MAX_IMAGE_PIXELS or 0)
+        raise ItemError(f"the file {shown(path)} has more than {limit} pixels; save it smaller") from None
+    # Decoders of damaged files raise nearly anything: OSError, SyntaxError, ValueError, struct.error, EOFError ...
     except Exception as error:
-        raise ItemError(f"the file {path} cannot be decoded ({error})") from None
+        raise ItemError(f"the file {shown(path)} cannot be decoded ({shown(_reason(error))})") from None
+
+
+def check_file(path: Path) -> None:
+    """ItemError unless there is a file at `path`: to open a named pipe, for one, would wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise ItemError(f"the file {shown(path)} does not exist") from None
+    # A path with a NUL is a ValueError.
+    except (OSError, ValueError) as error:
+        raise ItemError(f"the file {shown(path)} cannot be read ({_reason(error)})") from None
+    if not stat.S_ISREG(mode):
+        raise ItemError(f"{shown(path)} is {'a folder' if stat.S_ISDIR(mode) else 'a device or a pipe'}, not a file")
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the path that the system adds to its own errors."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def to_rgb(image: PIL.Image.Image) -> NDArray[np.uint8]:
@@ -47,6 +78,8 @@ def to_rgb(image: PIL.Image.Image) -> NDArray[np.uint8]:
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
             raise ItemError("it has 32-bit pixels outside 0..65535; save it with 8 or 16 bits")
+        if "transparency" in image.info:
+            grey[grey == image.info["transparency"]] = 0
         return np.repeat(np.rint(grey / 257.0).astype(np.uint8)[:, :, None], 3, axis=2)
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA")).astype(np.uint32)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from overread.arrays import IntArray
 from overread.data.raw import ItemError
+from overread.data.texts import shown
 from overread.errors import name_some
 
 __all__ = ["class_order", "encode_column", "encode_labels", "encode_one_hot"]
@@ -46,7 +47,7 @@ def encode_labels(values: ArrayLike, found: Names, wanted: Names) -> tuple[IntAr
         elif name in index:
             codes[k] = index[name]
         else:
-            reasons[k] = f"its label {name!r} is outside the classes {name_some(classes)}"
+            reasons[k] = f"its label '{shown(name)}' is outside the classes {name_some(classes)}"
     labels = codes[inverse.reshape(-1)]
     problems = {int(i): reasons[inverse.reshape(-1)[i]] for i in np.flatnonzero(labels < 0)}
     return labels, classes, problems
@@ -78,12 +79,12 @@ def encode_one_hot(rows: Sequence[Sequence[str]]) -> tuple[IntArray, dict[int, s
         try:
             numbers = [float(value) for value in row]
         except ValueError:
-            problems[i] = f"its one-hot columns hold {', '.join(row)} and not only numbers"
+            problems[i] = f"its one-hot columns hold {shown(', '.join(row))} and not only numbers"
             continue
         if not all(math.isfinite(number) for number in numbers):
-            problems[i] = f"its one-hot columns hold {', '.join(row)}, which is not finite"
+            problems[i] = f"its one-hot columns hold {shown(', '.join(row))}, which is not finite"
         elif sorted(numbers) != [0.0] * (len(numbers) - 1) + [1.0]:
-            problems[i] = f"its one-hot columns hold {', '.join(row)} and not exactly one 1"
+            problems[i] = f"its one-hot columns hold {shown(', '.join(row))} and not exactly one 1"
         else:
             labels[i] = numbers.index(1.0)
     return labels, problems
@@ -99,8 +100,6 @@ def _name_or_error(value: Any, found: Names, wanted: Names) -> str | ItemError:
 def _name(value: Any, found: Names, wanted: Names) -> str:
     """The class name that one label stands for."""
     known = found if found is not None else wanted
-    if isinstance(value, bytes):
-        value = value.decode()
     if isinstance(value, str):
         text = value.strip()
         if not text:
@@ -116,11 +115,11 @@ def _name(value: Any, found: Names, wanted: Names) -> str:
     # Numbers from an array always index the names that came with it; a text that is a number may be a name itself.
     if known is None or (names_are_numbers and (found is None or isinstance(value, str))):
         if number < 0:
-            raise ItemError(f"its label {number} is negative")
+            raise ItemError(f"its label {shown(number)} is negative")
         # A text of digits stays as it is written: 01 and 1 may be two classes.
         return value.strip() if isinstance(value, str) and value.strip().isdigit() else str(number)
     if not 0 <= number < len(known):
-        raise ItemError(f"its label {number} is outside the {len(known)} classes 0 to {len(known) - 1}")
+        raise ItemError(f"its label {shown(number)} is outside the {len(known)} classes 0 to {len(known) - 1}")
     return str(known[number])
 
 
@@ -137,9 +136,9 @@ def _whole_number(value: Any) -> int | None:
     except ValueError:
         return None
     if not math.isfinite(number):
-        raise ItemError(f"its label {value} is not finite")
+        raise ItemError(f"its label {shown(value)} is not finite")
     if number != int(number):
-        raise ItemError(f"its label {value} is not a whole number")
+        raise ItemError(f"its label {shown(value)} is not a whole number")
     return int(number)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from overread.arrays import IntArray
 from overread.arrays.splits import group_leaks
 from overread.data.raw import RawItems, ReadPixels
+from overread.data.texts import shown, writable
 from overread.errors import DataError, name_some
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "check_classes",
     "check_groups",
     "check_split_names",
+    "item_name",
     "item_problems",
     "refuse",
 ]
@@ -57,7 +59,7 @@ def item_problems(items: RawItems) -> dict[int, str]:
                 problems.setdefault(i, f"its id stands {len(same)} times")
     for i, word in enumerate(items.split or ()):
         if word.strip().lower() not in SPLIT_WORDS:
-            problems.setdefault(i, f"its split {word!r} is none of {', '.join(SPLITS)}")
+            problems.setdefault(i, f"its split '{shown(word)}' is none of {', '.join(SPLITS)}")
     return dict(sorted(problems.items()))
 
 
@@ -65,14 +67,19 @@ def refuse(items: RawItems, problems: Mapping[int, str]) -> None:
     """Nothing where there are no problems; else DataError, which names the first items and their reasons."""
     if not problems:
         return
-    names = [items.ids[i] or items.sources[i] for i in problems]
-    shown = "; ".join(
-        f"{name!r}" + (f" ({items.sources[i]})" if name not in items.sources[i] else "") + f": {why}"
+    names = [item_name(items, i) for i in problems]
+    first = "; ".join(
+        f"'{name}'" + (f" ({shown(items.sources[i])})" if name not in items.sources[i] else "") + f": {why}"
         for name, (i, why) in list(zip(names, problems.items(), strict=True))[:3]
     )
     count = f"{len(problems)} items cannot be used" if len(problems) > 1 else "one item cannot be used"
     more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-    raise DataError(f"{count}: {shown}{more}. Mend the data, or leave such items out with data.on_error=skip", names)
+    raise DataError(f"{count}: {first}{more}. Mend the data, or leave such items out with data.on_error=skip", names)
+
+
+def item_name(items: RawItems, i: int) -> str:
+    """The item's name in messages and in lists of what was left out."""
+    return shown(items.ids[i] or items.sources[i])
 
 
 def check_split_names(split: Sequence[str]) -> None:
@@ -105,6 +112,9 @@ def check_classes(
     """DataError unless there are two classes, every one with `min_class_items` training items, and a test item."""
     if len(class_names) < 2:
         raise DataError(f"there is only one class, {name_some(class_names)}; there must be two at least")
+    unnamed = [name for name in class_names if not name or writable(name) != name]
+    if unnamed:
+        raise DataError(f"the class name {shown(unnamed[0])!r} is empty or not UTF-8: give the class another name")
     twice = [name for name, count in Counter(class_names).items() if count > 1]
     if twice:
         raise DataError(f"the class {twice[0]!r} is named twice", twice)

@@ -41,6 +41,10 @@ class Parameters(NamedTuple):
     colour: FloatArray
     """(B, 3) factors of brightness, contrast and saturation; 1 = as it is."""
 
+    def rows(self, rows: slice) -> "Parameters":
+        """The parameters of some of the samples."""
+        return Parameters(*(column[rows] for column in self))
+
 
 def draw_parameters(n: int, side: int, rng: np.random.Generator) -> Parameters:
     """Independent parameters for `n` samples whose result has `side` pixels.
@@ -48,14 +52,17 @@ def draw_parameters(n: int, side: int, rng: np.random.Generator) -> Parameters:
     Crop centres are uniform over all crops inside the image; the angle is uniform in +-10 degrees; blur and colour
     jitter happen with probability 1/2 each, the colour factors are uniform in 0.9-1.1.
     """
-    most = max(SIGMA_224 * side / 224, LEAST_SIGMA)
     return Parameters(
         offset=rng.uniform(-(1 - WINDOW), 1 - WINDOW, (n, 2)),
         flip=(rng.random(n) < 0.5).astype(np.float64),
         angle=rng.uniform(-MAX_ANGLE, MAX_ANGLE, n),
-        sigma=np.where(rng.random(n) < 0.5, rng.uniform(0.1, most, n), 0.0),
+        sigma=np.where(rng.random(n) < 0.5, rng.uniform(0.1, _widest_blur(side), n), 0.0),
         colour=np.where(rng.random((n, 1)) < 0.5, rng.uniform(1 - JITTER, 1 + JITTER, (n, 3)), 1.0),
     )
+
+
+def _widest_blur(side: int) -> float:
+    return max(SIGMA_224 * side / 224, LEAST_SIGMA)
 
 
 def augment(images: torch.Tensor, parameters: Parameters, side: int) -> torch.Tensor:
@@ -127,8 +134,10 @@ def blur(images: torch.Tensor, sigma: FloatArray) -> torch.Tensor:
     rows = np.flatnonzero(sigma > 0)
     if len(rows) == 0:
         return images
-    # Three widths hold all but 0.3 % of the weight; a mirrored edge cannot be longer than the image.
-    radius = min(math.ceil(3 * float(sigma[rows].max())), min(images.shape[-2:]) - 1)
+    # Three widths hold all but 0.3 % of the weight; a mirrored edge cannot be longer than the image.  It is the radius
+    # of the widest blur there is, not of the widest here, so that a sample does not depend on its neighbours.
+    side = min(images.shape[-2:])
+    radius = min(math.ceil(3 * max(_widest_blur(side), float(sigma[rows].max()))), side - 1)
     widths = np.maximum(sigma[rows, None], LEAST_WIDTH)
     kernels = np.exp(-0.5 * (np.arange(-radius, radius + 1) / widths) ** 2)
     kernels /= kernels.sum(axis=1, keepdims=True)

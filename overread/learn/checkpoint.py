@@ -17,6 +17,7 @@ from overread.files import atomic_path
 
 __all__ = [
     "load_checkpoint",
+    "momentum_buffers",
     "pack_module",
     "pack_sgd",
     "save_checkpoint",
@@ -107,6 +108,14 @@ def unpack_sgd(prefix: str, optimizer: torch.optim.SGD, tensors: Mapping[str, to
         optimizer.state[parameter]["momentum_buffer"] = buffer
     if left:
         raise RunError(f"the checkpoint belongs to another optimiser: {name_some(sorted(left), 3)} have no parameter")
+
+
+def momentum_buffers(optimizer: torch.optim.SGD) -> list[torch.Tensor]:
+    """The momentum of every parameter, in order; of one that was never stepped, zeros, which change no step."""
+    return [
+        optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter, requires_grad=False))
+        for _, _, parameter in _parameters(optimizer)
+    ]
 
 
 def _parameters(optimizer: torch.optim.SGD) -> list[tuple[int, int, torch.Tensor]]:

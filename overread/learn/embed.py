@@ -14,6 +14,7 @@ from overread.errors import RunError
 from overread.files import atomic_path
 from overread.learn.infer import evaluating
 from overread.learn.models import network_input_size, output_width
+from overread.learn.processes import Processes
 from overread.learn.sources import PixelSource
 from overread.learn.weights import load_backbone, weights_identity
 from overread.progress import Advance, Reporter
@@ -35,13 +36,15 @@ def embed(
     data_digest: str,
     device: torch.device,
     reporter: Reporter,
+    processes: Processes | None = None,
 ) -> Features:
     """Pooled features (N, D) float32 of `images` under the frozen backbone, not standardised.
 
     images: (N, H, W, 3) uint8, each shown whole at `network_input_size`.  data_digest: stands for the pixels and
     their order in the key of the cache.  cache_folder: the result is a read-only memory map of a file there; None =
     an array, and nothing is kept.  An interrupted computation goes on behind its last finished chunk, and several
-    processes may embed into one folder at a time.  Random backbones (weights none) are always the same one.
+    processes may embed into one folder at a time; `processes` share the work.  Random
+    backbones (weights none) are always the same one.
 
     Errors: ModelError where the backbone cannot be had; RunError where the cache cannot be kept.
     """
@@ -51,21 +54,30 @@ def embed(
             return _FrozenBackbone(images, model, side, device).features(0, len(images), advance)
     file = cache_folder / f"embeddings-{embedding_key(model, data_digest, len(images), side)}.npy"
     kept = _open(file)
-    if kept is not None:
-        return kept
+    processes = processes or Processes(device)
+    if processes.from_first(kept is not None):
+        return _finished(file)
     backbone = _FrozenBackbone(images, model, side, device)
     parts = {start: file.with_suffix(f".part-{start}.npy") for start in range(0, max(len(images), 1), CHUNK)}
-    todo = [start for start, part in parts.items() if _open(part) is None]
+    mine = list(parts)[processes.rank :: processes.count]
+    todo = [start for start in mine if _open(parts[start]) is None]
     behind = len(images) - sum(min(CHUNK, len(images) - start) for start in todo)
     with reporter.task("embedding", len(images), done=behind) as advance:
         for start in todo:
             _save(parts[start], backbone.features(start, min(start + CHUNK, len(images)), advance))
-    chunks = [chunk for part in parts.values() if (chunk := _open(part)) is not None]
-    # A chunk is missing where another process was first: it put the whole together and removed the parts.
-    if len(chunks) == len(parts):
-        _save(file, np.concatenate(chunks))
-    for part in parts.values():
-        part.unlink(missing_ok=True)
+    processes.wait()
+    if processes.is_first:
+        chunks = [chunk for part in parts.values() if (chunk := _open(part)) is not None]
+        # A chunk is missing where another run was first: it put the whole together and removed the parts.
+        if len(chunks) == len(parts):
+            _save(file, np.concatenate(chunks))
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    processes.wait()
+    return _finished(file)
+
+
+def _finished(file: Path) -> Features:
     finished = _open(file)
     if finished is None:
         raise RunError(f"the embeddings {file} vanished while they were written: is the folder being emptied?")

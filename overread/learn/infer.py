@@ -12,6 +12,7 @@ from torch import nn
 from overread.arrays import IntArray
 from overread.errors import ModelError
 from overread.learn.models import Network
+from overread.learn.processes import Processes
 from overread.learn.sources import Source
 from overread.rng import generator
 
@@ -37,6 +38,7 @@ def predict(
     draws: int = 0,
     seed: int = 0,
     want_features: bool = True,
+    processes: Processes | None = None,
 ) -> Scores:
     """Probabilities, features and dropout samples of `positions`, in evaluation mode and without gradients.
 
@@ -44,10 +46,13 @@ def predict(
     One draw uses one mask for all items, as a sampled network should (Kirsch et al. 2019, consistent dropout), so
     neither the order of items nor the batch size matters to it.  The trunk runs once: dropout stands behind it.
     Batch norm stays in evaluation mode, the network keeps its weights, its running statistics and its mode.
-    No positions give arrays of no rows.
+    No positions give arrays of no rows.  processes: who shares the work; each gets all of the result.
 
     Errors: ModelError where draws are asked of a network without dropout: they would all be equal.
     """
+    processes = processes or Processes(network.last.weight.device)
+    part = processes.part(len(positions))
+    positions = positions[part.rows]
     n, n_classes = len(positions), network.last.out_features
     probs = np.empty((n, n_classes))
     features = np.empty((n, network.n_features if want_features else 0), dtype=np.float32)
@@ -56,12 +61,17 @@ def predict(
         layers = _sampled_last_layers(network, draws, seed)
         for start in range(0, n, batch_size):
             rows = slice(start, min(start + batch_size, n))
-            logits, hidden = network(source.eval_batch(positions[rows]))
+            with processes.autocast():
+                logits, hidden = network(source.eval_batch(positions[rows]))
+            hidden = hidden.float()
             probs[rows] = logits.cpu().double().softmax(dim=1).numpy()
             if want_features:
                 features[rows] = hidden.cpu().numpy()
             for index, weight in enumerate(layers):
                 sampled[index, rows] = (hidden @ weight.T + network.last.bias).softmax(dim=1).cpu().numpy()
+    if processes.count > 1:
+        probs, features = (processes.gather_array(values, part) for values in (probs, features))
+        sampled = processes.gather_array(sampled.swapaxes(0, 1), part).swapaxes(0, 1)
     return Scores(probs, features, sampled if draws else None)
 
 

@@ -17,6 +17,7 @@ from overread.config import LnlConfig
 from overread.learn.infer import predict
 from overread.learn.methods import get_method
 from overread.learn.models import Network
+from overread.learn.processes import Part, Processes
 from overread.learn.sources import Source
 from overread.learn.training import (
     Checkpointer,
@@ -55,24 +56,29 @@ def learn_with_noisy_labels(
     seed: int,
     checkpointer: Checkpointer,
     reporter: Reporter,
+    processes: Processes | None = None,
 ) -> LnlResult:
     """The presumed-clean set and per-item scores; `networks` are trained in place, the first one is the result.
 
-    given: (N,) class indices.  forget_rate: in [0, 1), the share of labels thought wrong.
+    given: (N,) class indices.  forget_rate: in [0, 1), the share of labels thought wrong.  processes: who shares the
+    work; the first one keeps the VOG and makes the picks, over whole batches, and its result alone is complete.
     """
+    processes = processes or Processes(networks[0].last.weight.device)
+    trained = [processes.trainable(network) for network in networks]
     method = get_method(config.method)
     n = source.n_items
     labels = torch.from_numpy(given)
     everything = np.arange(n)
     optimizers = [new_optimizer(network, config) for network in networks]
-    windows = [_new_window(source, network, config) for network in networks] if method.uses_vog else []
+    keeps_vog = method.uses_vog and processes.is_first
+    windows = [_new_window(source, network, config) for network in networks] if keeps_vog else []
     vogs: list[FloatArray] = [np.full(n, np.nan) for _ in networks]
     picked_last = np.ones(n, dtype=bool)
 
     # A variance needs two epochs, however short the warm-up.
     first_vog_epoch = max(config.warmup_epochs, 2)
 
-    start, saved = checkpointer.resume(networks, optimizers)
+    start, saved = checkpointer.resume(networks, optimizers, processes)
     if saved:
         picked_last = saved["picked_last"].astype(bool)
         for index, window in enumerate(windows):
@@ -86,36 +92,41 @@ def learn_with_noisy_labels(
             forget = forget_rate_at(epoch, forget_rate, config.forget_ramp_epochs) if method.splits else 0.0
             mix_ratio = config.mix_ratio if epoch >= first_vog_epoch else 0.0
             # Earlier gradients leave the window before VOG is first asked for.
-            fills_window = bool(windows) and epoch >= config.warmup_epochs - config.vog_window
+            fills_window = method.uses_vog and epoch >= config.warmup_epochs - config.vog_window
             picked_last = np.zeros(n, dtype=bool)
-            for network, optimizer in zip(networks, optimizers, strict=True):
+            for network, optimizer in zip(trained, optimizers, strict=True):
                 network.train()
                 set_rate(optimizer, cosine_rate(config.learning_rate, epoch, config.epochs))
 
             for batch in batches(everything, config.batch_size, rng):
-                inputs = source.train_batch(batch, rng)
-                batch_labels = labels[batch].to(inputs.device)
-                outputs = [network(inputs) for network in networks]
+                part = processes.part(len(batch))
+                inputs = source.train_batch(batch, rng, part.rows)
+                batch_labels = labels[batch[part.rows]].to(inputs.device)
+                with processes.autocast():
+                    outputs = [network(inputs, part) for network in trained]
                 losses = [cross_entropy(logits, batch_labels, reduction="none") for logits, _ in outputs]
-                for loss in losses:
-                    check_finite(loss, config, epoch)
                 keep = keep_count(len(batch), forget)
                 picks = []
                 for index, (loss, (_, features)) in enumerate(zip(losses, outputs, strict=True)):
-                    loss_values = loss.detach().cpu().numpy()
+                    loss_values = processes.gather(loss.detach(), part).cpu().numpy()
+                    check_finite(loss_values, config, epoch)
                     picks.append(method.pick(loss_values, vogs[index][batch], keep, mix_ratio))
                     if fills_window and config.vog_source == "training":
-                        # exp(-loss) is the probability of the given label: nothing is computed twice.
-                        windows[index].push(epoch, batch, np.exp(-loss_values), features.detach().cpu().numpy())
+                        seen = _window_features(source, networks[index], features, part, processes)
+                        if processes.is_first:
+                            # exp(-loss) is the probability of the given label: nothing is computed twice.
+                            windows[index].push(epoch, batch, np.exp(-loss_values), seen)
+                picks = processes.from_first(picks)
                 picked_last[batch[picks[0]]] = True
                 for index, (loss, optimizer) in enumerate(zip(losses, optimizers, strict=True)):
-                    peer = picks[(index + 1) % len(picks)]
-                    step(optimizer, loss[torch.from_numpy(np.sort(peer)).to(loss.device)])
+                    step(optimizer, loss, picks[(index + 1) % len(picks)], part, processes)
 
+            if fills_window and config.vog_source == "evaluation":
+                for index, network in enumerate(networks):
+                    scores = predict(network, source, everything, processes=processes)
+                    if processes.is_first:
+                        windows[index].push(epoch, everything, scores.probs[everything, given], scores.features)
             for index, window in enumerate(windows if fills_window else []):
-                if config.vog_source == "evaluation":
-                    scores = predict(networks[index], source, everything)
-                    window.push(epoch, everything, scores.probs[everything, given], scores.features)
                 vogs[index] = _vog(window, given, n_classes, config)
             arrays = {f"{i}/{key}": value for i, window in enumerate(windows) for key, value in window.state().items()}
             checkpointer.save_if_due(
@@ -123,7 +134,7 @@ def learn_with_noisy_labels(
             )
             advance(1)
 
-    probs = predict(networks[0], source, everything, want_features=False).probs
+    probs = predict(networks[0], source, everything, want_features=False, processes=processes).probs
     final_loss = -np.log(np.maximum(probs[everything, given], np.finfo(np.float64).tiny))
     presumed_clean = picked_last
     if method.splits and config.clean_set == "whole-set":
@@ -134,8 +145,22 @@ def learn_with_noisy_labels(
     return LnlResult(presumed_clean, final_loss, vogs[0], checkpointer.spent())
 
 
+def _window_features(
+    source: Source, network: Network, features: torch.Tensor, part: Part, processes: Processes
+) -> FloatArray:
+    """Features (B, D) of a whole batch for the window; no columns where the window does not look at them."""
+    if _needs_errors_only(source, network):
+        return np.empty((part.total, 0), dtype=np.float32)
+    return np.asarray(processes.gather(features.detach().float(), part).cpu().numpy())
+
+
+def _needs_errors_only(source: Source, network: Network) -> bool:
+    return source.fixed_features is not None and network.reads_inputs_directly
+
+
 def _new_window(source: Source, network: Network, config: LnlConfig) -> VogWindow | RankOneVogWindow:
-    if source.fixed_features is not None and network.reads_inputs_directly:
+    if _needs_errors_only(source, network):
+        assert source.fixed_features is not None
         # Without the dropout mask, whose noise says nothing of the label; one number per item and epoch is kept.
         return RankOneVogWindow(_mean_absolute(source.fixed_features), config.vog_window)
     return VogWindow(source.n_items, network.n_features + 1, config.vog_window)

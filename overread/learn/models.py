@@ -5,6 +5,7 @@ from torch import nn
 
 from overread.config import ModelConfig
 from overread.errors import ModelError
+from overread.learn.processes import Part
 from overread.learn.weights import fixed_size, load_backbone
 from overread.rng import derived_seed
 
@@ -20,13 +21,19 @@ class Dropout(nn.Dropout):
     numbers on one CPU core: 1.9 ms against 5.5 ms of torch 2.14.
     """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`x` with a share of its numbers set to 0 in training mode; `x` in evaluation mode."""
+    def forward(self, x: torch.Tensor, part: Part | None = None) -> torch.Tensor:
+        """`x` with a share of its numbers set to 0 in training mode; `x` in evaluation mode.
+
+        part: which rows of a batch `x` (B, D) is; the masks of the whole batch are drawn, so that it does not matter
+        into how many parts it was shared.
+        """
         dropped = round(256 * self.p)
         if not self.training or dropped == 0:
             return x
-        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+        part = part or Part(0, len(x), len(x))
+        width = x[0].numel()
+        words = torch.empty(-(-part.total * width // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        kept = words.view(torch.uint8)[part.start * width : part.stop * width].view(x.shape) >= dropped
         return x * (kept * (256 / (256 - dropped)))
 
 
@@ -49,13 +56,15 @@ class Network(nn.Module):
         """Whether the inputs are the features: a linear head on embeddings."""
         return isinstance(self.trunk, nn.Identity)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor, part: Part | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (B, C) and features (B, D): what the last layer saw, so after dropout.
 
         With `p` the softmax of the logits, `(p_y - 1) [1, features]` is then exactly the gradient of the
         cross-entropy for the bias and the weights of row `y` of the last layer.
+
+        part: which rows of a batch `x` is; none = all of it.
         """
-        features = self.dropout(self.trunk(x))
+        features = self.dropout(self.trunk(x), part)
         return self.last(features), features
 
 

@@ -12,7 +12,7 @@ from overread.arrays import BoolArray, FloatArray
 from overread.arrays.estimation import estimate_noise
 from overread.config import Config
 from overread.learn.checkpoint import load_checkpoint, pack_module, save_checkpoint, unpack_module
-from overread.learn.lnl import learn_with_noisy_labels
+from overread.learn.crew import learn
 from overread.learn.methods import get_method
 from overread.learn.models import Network
 from overread.learn.task import Task
@@ -24,7 +24,7 @@ from overread.rng import derived_seed, generator
 __all__ = ["Phase1", "run_phase1"]
 
 # Part of every file name: a change of what phase 1 computes makes all old files stale.
-RULES = 1
+RULES = 2
 
 
 class Phase1(NamedTuple):
@@ -72,17 +72,7 @@ def run_phase1(
         for index in range(1, get_method(config.lnl.method).networks)
     ]
     checkpointer = Checkpointer(folder / f"phase1-{key}-in-progress.safetensors", config.checkpoint_seconds, key)
-    learned = learn_with_noisy_labels(
-        [network, *others],
-        task.train,
-        task.given,
-        task.n_classes,
-        forget_rate,
-        config.lnl,
-        config.seed,
-        checkpointer,
-        reporter,
-    )
+    learned = learn(task, config, [network, *others], forget_rate, checkpointer, reporter)
     phase1 = Phase1(
         presumed_clean=learned.presumed_clean,
         loss=learned.loss,
@@ -132,9 +122,9 @@ def _estimate(task: Task, config: Config, folder: Path, reporter: Reporter) -> _
 def phase1_identity(config: Config, task: Task) -> str:
     """A digest of everything that phase 1 depends on, so that runs that differ in phase 2 alone share it."""
     settings = config.settings()
-    parts = {name: settings[name] for name in ("seed", "noise", "model", "lnl", "threads")}
+    parts = {name: settings[name] for name in ("seed", "noise", "model", "lnl", "threads", "precision")}
     parts["rules"] = RULES
-    parts["device"] = str(task.device)
+    parts["device"] = str(task.processes.device)
     parts["weights"] = weights_identity(config.model.name, config.model.weights)
     parts["data"] = task.data_digest
     parts["given"] = hashlib.sha256(task.given.tobytes()).hexdigest()

@@ -13,6 +13,8 @@ from overread.learn.weights import Preprocess
 
 __all__ = ["FeatureSource", "PixelSource", "Source", "to_unit"]
 
+ALL = slice(None)
+
 
 class Source(Protocol):
     """What a training loop needs of the data."""
@@ -21,8 +23,11 @@ class Source(Protocol):
     fixed_features: NDArray[np.float32] | None
     """(N, D) where a batch is the same rows at every epoch; None where it is augmented."""
 
-    def train_batch(self, positions: IntArray, rng: np.random.Generator) -> torch.Tensor:
-        """Inputs of `positions`, in this order, as training sees them; all randomness comes from `rng`."""
+    def train_batch(self, positions: IntArray, rng: np.random.Generator, rows: slice = ALL) -> torch.Tensor:
+        """Inputs of the batch `positions`, in this order, as training sees them; all randomness comes from `rng`.
+
+        rows: the part of the batch that is wanted; what is random about it does not depend on that.
+        """
 
     def eval_batch(self, positions: IntArray) -> torch.Tensor:
         """Inputs of `positions`, in this order, under the evaluation transform."""
@@ -39,9 +44,9 @@ class FeatureSource:
         self.features = features
         self.device = device
 
-    def train_batch(self, positions: IntArray, rng: np.random.Generator) -> torch.Tensor:
-        """Rows (B, D) of `positions`; `rng` is not drawn from."""
-        return self.eval_batch(positions)
+    def train_batch(self, positions: IntArray, rng: np.random.Generator, rows: slice = ALL) -> torch.Tensor:
+        """Embeddings (B, D) of the `rows` of the batch `positions`; `rng` is not drawn from."""
+        return self.eval_batch(positions[rows])
 
     def eval_batch(self, positions: IntArray) -> torch.Tensor:
         """Rows (B, D) of `positions`."""
@@ -76,12 +81,12 @@ class PixelSource:
         self._mean = torch.tensor(preprocess.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(preprocess.std, device=device).view(1, 3, 1, 1)
 
-    def train_batch(self, positions: IntArray, rng: np.random.Generator) -> torch.Tensor:
-        """Inputs (B, 3, S, S) of `positions`, augmented where the source augments; else those of evaluation."""
+    def train_batch(self, positions: IntArray, rng: np.random.Generator, rows: slice = ALL) -> torch.Tensor:
+        """Inputs (B, 3, S, S) of the `rows` of a batch, augmented where the source augments; else as in evaluation."""
         if not self.augment:
-            return self.eval_batch(positions)
-        parameters = draw_parameters(len(positions), self.side, rng)
-        return self._normalise(augment(self._uncut(positions), parameters, self.side))
+            return self.eval_batch(positions[rows])
+        parameters = draw_parameters(len(positions), self.side, rng).rows(rows)
+        return self._normalise(augment(self._uncut(positions[rows]), parameters, self.side))
 
     def eval_batch(self, positions: IntArray) -> torch.Tensor:
         """Inputs (B, 3, S, S) of `positions`: the central crop, or the whole image where nothing is augmented."""

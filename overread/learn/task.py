@@ -11,10 +11,10 @@ from overread.config import Config, ModelConfig
 from overread.data.cache import cache_folder
 from overread.data.dataset import Dataset
 from overread.errors import ModelError
-from overread.learn.device import resolve_device
 from overread.learn.embed import embed
 from overread.learn.models import Network, build_network, network_input_size
-from overread.learn.sources import FeatureSource, PixelSource, Source
+from overread.learn.processes import Processes
+from overread.learn.sources import ALL, FeatureSource, PixelSource, Source
 from overread.learn.weights import load_backbone
 from overread.progress import Reporter
 
@@ -31,9 +31,9 @@ class Rows:
         fixed = source.fixed_features
         self.fixed_features = None if fixed is None else fixed[rows]
 
-    def train_batch(self, positions: IntArray, rng: np.random.Generator) -> torch.Tensor:
-        """Inputs of `positions` as training sees them."""
-        return self._source.train_batch(self._rows[positions], rng)
+    def train_batch(self, positions: IntArray, rng: np.random.Generator, rows: slice = ALL) -> torch.Tensor:
+        """Inputs of the `rows` of the batch `positions` as training sees them."""
+        return self._source.train_batch(self._rows[positions], rng, rows)
 
     def eval_batch(self, positions: IntArray) -> torch.Tensor:
         """Inputs of `positions` under the evaluation transform."""
@@ -51,24 +51,25 @@ class Task(NamedTuple):
     input_dim: int | None
     """Width of the embeddings in frozen mode; none in finetune mode."""
     model: ModelConfig
-    device: torch.device
+    processes: Processes
     noise_features: FloatArray
     """(N, D) embeddings of the training items that the noise estimate looks at."""
     data_digest: str
 
     def new_network(self, seed: int) -> Network:
         """A network with its initial weights, which depend on `seed` alone."""
-        return build_network(self.model, self.n_classes, self.input_dim, seed).to(self.device)
+        return build_network(self.model, self.n_classes, self.input_dim, seed).to(self.processes.device)
 
 
-def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Reporter) -> Task:
+def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Reporter, processes: Processes) -> Task:
     """Inputs for both phases: embeddings in frozen mode, pixels in finetune mode."""
-    device = resolve_device(config.device)
+    device = processes.device
     model = config.model
     train, test = dataset.positions("train"), dataset.positions("test")
     # The noise estimate looks at a backbone that no given label has touched, in both modes.
     frozen = model if model.mode == "frozen" else ModelConfig(mode="frozen")
-    embeddings = embed(dataset.images, frozen, cache_folder(config.data.cache), dataset.digest, device, reporter)
+    cache = cache_folder(config.data.cache)
+    embeddings = embed(dataset.images, frozen, cache, dataset.digest, device, reporter, processes)
     noise_features = np.asarray(embeddings[train])
     source: Source
     if model.mode == "frozen":
@@ -85,7 +86,7 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
         n_classes=len(dataset.class_names),
         input_dim=embeddings.shape[1] if model.mode == "frozen" else None,
         model=model,
-        device=device,
+        processes=processes,
         noise_features=noise_features,
         data_digest=dataset.digest,
     )

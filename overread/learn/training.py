@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from overread.arrays import IntArray
+from overread.arrays import FloatArray, IntArray
 from overread.config import LnlConfig
 from overread.errors import ModelError
 from overread.learn.checkpoint import (
     load_checkpoint,
+    momentum_buffers,
     pack_module,
     pack_sgd,
     save_checkpoint,
@@ -21,6 +22,7 @@ from overread.learn.checkpoint import (
     unpack_sgd,
 )
 from overread.learn.models import Network
+from overread.learn.processes import Part, Processes
 
 __all__ = [
     "Checkpointer",
@@ -71,24 +73,33 @@ def seed_dropout(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def check_finite(losses: torch.Tensor, config: LnlConfig, epoch: int) -> None:
+def check_finite(losses: FloatArray, config: LnlConfig, epoch: int) -> None:
     """ModelError where a loss of the batch is not finite: from there on every weight would be lost."""
-    if not bool(torch.isfinite(losses).all()):
+    if not np.isfinite(losses).all():
         raise ModelError(
             f"the network diverged in epoch {epoch}: its loss is not finite; "
             f"lower lnl.learning_rate (now {config.learning_rate:g})"
         )
 
 
-def step(optimizer: torch.optim.SGD, losses: torch.Tensor) -> None:
-    """One update on the mean of per-sample `losses` (B,)."""
+def step(optimizer: torch.optim.SGD, losses: torch.Tensor, picks: IntArray, part: Part, processes: Processes) -> None:
+    """One update on the mean loss of the picked samples of a batch.
+
+    losses: (b,), of the rows `part` of the batch.  picks: positions in the whole batch.
+    """
+    picks = np.sort(picks)
+    mine = picks[(picks >= part.start) & (picks < part.stop)] - part.start
     optimizer.zero_grad(set_to_none=True)
-    losses.mean().backward()  # type: ignore[no-untyped-call]
+    # The gradients are averaged over the processes, whose numbers of picks differ: their sum, over all picks, is meant.
+    total = losses[torch.from_numpy(mine).to(losses.device)].sum()
+    (total * (processes.count / len(picks))).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 
 class Checkpointer:
     """Saves training state at the end of an epoch, at most every `seconds`, and brings it back.
+
+    Of several processes, the first one has a path, and the others take over what it read.
 
     The file belongs to the step `name`; one of another step is left alone, and overwritten by the next save.
     """
@@ -122,9 +133,22 @@ class Checkpointer:
         self.saved_at = time.monotonic()
 
     def resume(
+        self, networks: list[Network], optimizers: list[torch.optim.SGD], processes: Processes
+    ) -> tuple[int, dict[str, np.ndarray[Any, Any]]]:
+        """The next epoch and the saved arrays, networks and optimisers set back; (0, {}) where nothing is saved.
+
+        Only the first process gets the arrays.
+        """
+        epoch, arrays = self._load(networks, optimizers)
+        epoch = processes.from_first(epoch)
+        processes.share(*networks)
+        if epoch > 0 and processes.count > 1:
+            processes.share_tensors([buffer for optimizer in optimizers for buffer in momentum_buffers(optimizer)])
+        return epoch, arrays
+
+    def _load(
         self, networks: list[Network], optimizers: list[torch.optim.SGD]
     ) -> tuple[int, dict[str, np.ndarray[Any, Any]]]:
-        """The next epoch and the saved arrays, networks and optimisers set back; (0, {}) where nothing is saved."""
         if self.path is None or not self.path.exists():
             return 0, {}
         tensors, meta = load_checkpoint(self.path)

@@ -3,14 +3,18 @@
 import builtins
 import importlib
 import io
+import os
+import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import PIL.features
 import PIL.Image
 import pytest
 from data_builders import (
@@ -113,6 +117,127 @@ def a_stack_of_images(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 @item
+def image_beside_the_class_folders(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_folder(toy(), folder, splits=False)
+    save_image(toy().images[0], folder / "toy" / "stray.PNG")
+    return keys, "'stray.PNG': it lies beside the class folders"
+
+
+@item
+def image_beside_the_split_folders(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_folder(toy(), folder)
+    save_image(toy().images[0], folder / "toy" / "stray.png")
+    return keys, "'stray.png': it lies beside the class folders"
+
+
+@item
+def image_in_a_split_folder(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_folder(toy(), folder)
+    save_image(toy().images[0], folder / "toy" / "train" / "stray.png")
+    return keys, "'train/stray.png': it lies beside the class folders"
+
+
+@item
+def link_that_leads_back(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_folder(toy(), folder)
+    (folder / "toy" / "train" / "nv" / "again").symlink_to("..")
+    return keys, "'train/nv/again': the link leads back to a folder that it is in"
+
+
+@item
+def link_to_itself(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_folder(toy(), folder)
+    (folder / "toy" / "train" / "nv" / "again").symlink_to("again")
+    return keys, "'train/nv/again': the link leads nowhere"
+
+
+@item
+def link_to_an_image_that_is_gone(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_folder(toy(), folder)
+    (folder / "toy" / "train" / "nv" / "im005.png").unlink()
+    (folder / "toy" / "train" / "nv" / "im005.png").symlink_to("gone.png")
+    return keys, "'train/nv/im005.png': the link leads nowhere"
+
+
+@item
+def pipe_in_a_class_folder(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_folder(toy(), folder)
+    os.mkfifo(folder / "toy" / "train" / "nv" / "pipe.png")
+    return keys, "pipe.png is a device or a pipe, not a file"
+
+
+@item
+def file_name_that_is_not_utf8(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_folder(toy(), folder)
+    save_image(toy().images[0], folder / "toy" / "train" / "nv" / os.fsdecode(b"caf\xe9.png"))
+    return keys, r"'train/nv/caf\\udce9.png': its name is not UTF-8: rename the file"
+
+
+@item
+def folder_name_that_is_not_utf8(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = table_with(folder, lambda rows: rows[6].__setitem__(0, "im005.png"))
+    (folder / "pictures" / "im005.png").unlink()
+    save_image(toy().images[5], folder / os.fsdecode(b"caf\xe9") / "im005.png")
+    return keys, r"'im005.png': .*caf\\udce9/im005.png: its name is not UTF-8: rename"
+
+
+@item
+def nul_in_a_path(folder: Path) -> tuple[dict[str, Any], str]:
+    return table_with(folder, lambda rows: rows[6].__setitem__(0, "a\0b.png")), r"a\\x00b.png cannot be read \(.*null"
+
+
+@item
+def path_that_is_too_long(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = table_with(folder, lambda rows: rows[6].__setitem__(0, "a" * 9000 + ".png"))
+    return keys, r"a \.\.\. a+.png cannot be read \(File name too long\)"
+
+
+@item
+def path_to_a_folder(folder: Path) -> tuple[dict[str, Any], str]:
+    return table_with(folder, lambda rows: rows[6].__setitem__(0, "pictures")), "pictures is a folder, not a file"
+
+
+@item
+def path_below_a_file(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = table_with(folder, lambda rows: rows[6].__setitem__(0, "pictures/im004.png/im005.png"))
+    return keys, "im004.png/im005.png does not exist"
+
+
+@item
+def drawing(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_csv(toy(), folder)
+    PIL.Image.fromarray(toy().images[5]).save(folder / "pictures" / "im005.png", "EPS")
+    return keys, r"im005.png.* it is a drawing \(EPS\)"
+
+
+@item
+def animation(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_csv(toy(), folder)
+    frames = [PIL.Image.fromarray(image) for image in toy().images[:2]]
+    frames[0].save(folder / "pictures" / "im005.png", "GIF", save_all=True, append_images=frames[1:])
+    return keys, "im005.png.* it holds 2 frames"
+
+
+@item
+def animation_of_another_format(folder: Path) -> tuple[dict[str, Any], str]:
+    if not PIL.features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    keys = write_csv(toy(), folder)
+    frames = [PIL.Image.fromarray(image) for image in toy(side=32).images[:2]]
+    frames[0].save(folder / "pictures" / "im005.png", "AVIF", save_all=True, append_images=frames[1:])
+    return keys, "im005.png.* it holds 2 frames"
+
+
+@item
+def decompression_bomb(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_csv(toy(), folder)
+    size = struct.pack(">4sIIBBBBB", b"IHDR", 60_000, 60_000, 1, 0, 0, 0, 0)
+    chunks = [struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data)) for data in (size, b"IDAT")]
+    (folder / "pictures" / "im005.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    return keys, "im005.png has more than 178956970 pixels; save it smaller"
+
+
+@item
 def missing_image(folder: Path) -> tuple[dict[str, Any], str]:
     keys = write_csv(toy(), folder)
     (folder / "pictures" / "im005.png").unlink()
@@ -150,6 +275,11 @@ def label_outside_the_classes(folder: Path) -> tuple[dict[str, Any], str]:
 @item
 def ragged_row(folder: Path) -> tuple[dict[str, Any], str]:
     return table_with(folder, lambda rows: rows[6].append("x")), "im005.png.*row 6.*4 fields where the header has 3"
+
+
+@item
+def label_of_a_ragged_row(folder: Path) -> tuple[dict[str, Any], str]:
+    return table_with(folder, lambda rows: rows[6].insert(1, "x")), "im005.png.*row 6.*4 fields where the header has 3"
 
 
 @item
@@ -251,6 +381,8 @@ def test_an_item_that_cannot_be_used_is_named_or_skipped(name: str, tmp_path: Pa
         load_dataset(config(tmp_path, **keys), seed=0)
     assert caught.value.items
     assert "data.on_error=skip" in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2000
 
     loaded = load_dataset(config(tmp_path, **keys, on_error="skip"), seed=0)
     assert {item for item, _ in loaded.skipped} == set(caught.value.items)
@@ -414,6 +546,57 @@ def splits_beside_classes(folder: Path) -> tuple[dict[str, Any], str]:
     keys = write_folder(toy(), folder)
     (folder / "toy" / "extra").mkdir()
     return keys, "split folders beside other folders, 'extra'"
+
+
+@whole
+def class_folder_that_leads_nowhere(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_folder(toy(), folder, splits=False)
+    (folder / "toy" / "wart").symlink_to(folder / "gone")
+    return keys | {"on_error": "skip"}, "toy/wart cannot be used, and it may hold a whole class: the link leads nowhere"
+
+
+@whole
+def class_folder_that_leads_back(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_folder(toy(), folder)
+    (folder / "toy" / "train" / "wart").symlink_to(folder / "toy")
+    return keys, "toy/train/wart cannot be used, .*: the link leads back to a folder that it is in"
+
+
+@whole
+def class_name_that_is_not_utf8(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_folder(toy(), folder, splits=False)
+    (folder / "toy" / "nv").rename(folder / "toy" / os.fsdecode(b"caf\xe9"))
+    return keys | {"on_error": "skip"}, r"class name 'caf\\+udce9' is empty or not UTF-8"
+
+
+@whole
+def path_that_is_not_utf8(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = write_npz(toy(), folder)
+    return {"path": keys["path"].rename(folder / os.fsdecode(b"caf\xe9.npz"))}, r"caf\\udce9.npz is not UTF-8: rename"
+
+
+@whole
+def path_that_no_file_can_have(folder: Path) -> tuple[dict[str, Any], str]:
+    return {"path": folder / ("a" * 400)}, r"data.path=.*aaa cannot be read \(File name too long\)"
+
+
+@whole
+def quote_that_is_never_closed(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = table_with(folder, lambda rows: rows[6].__setitem__(1, '"nv'))
+    return keys, "the row of .*toy.csv that begins in line 7 never ends: look for a quote that is not closed"
+
+
+@whole
+def quote_that_is_never_closed_in_a_long_table(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = table_with(folder, lambda rows: rows[6].__setitem__(1, '"nv'))
+    keys["path"].write_text(keys["path"].read_text() + "\nmore,nv,train" * 20_000)
+    return keys, "toy.csv cannot be read from line 7 on .*look for a quote that is not closed"
+
+
+@whole
+def quote_in_the_header_that_is_never_closed(folder: Path) -> tuple[dict[str, Any], str]:
+    keys = table_with(folder, lambda rows: rows[0].__setitem__(1, '"label'))
+    return keys, "toy.csv that begins in line 1 never ends"
 
 
 @whole
@@ -637,3 +820,26 @@ def test_a_one_hot_class_that_is_not_wanted_is_a_problem_of_its_items(tmp_path: 
     loaded = load_dataset(config(tmp_path, **keys, on_error="skip"), seed=0)
     assert len(loaded.skipped) == 12
     assert np.bincount(loaded.reference).tolist() == [12, 12]
+
+
+def test_a_quote_that_is_closed_too_late_takes_rows_along_and_they_are_named(tmp_path: Path) -> None:
+    """Where the row still has as many fields as the header, and where it has not."""
+    for opened, closed in [('"nv', '"nv'), ('nv,"', '"')]:
+
+        def change(rows: list[list[str]], opened: str = opened, closed: str = closed) -> None:
+            rows[6][1], rows[9][1] = opened, closed
+
+        keys = table_with(tmp_path, change)
+        with pytest.raises(DataError, match=r"row 6 .*line 7 to (line )?10.*look for a quote that is not closed"):
+            load_dataset(config(tmp_path, **keys), seed=0)
+        loaded = load_dataset(config(tmp_path, **keys, on_error="skip"), seed=0)
+        assert len(loaded.ids) == 32
+        assert loaded.class_names == ("bcc", "mel", "nv")
+
+
+def test_line_breaks_in_a_column_of_notes_do_no_harm(tmp_path: Path) -> None:
+    def change(rows: list[list[str]]) -> None:
+        for row in rows:
+            row.append('"two\n""lines"""')
+
+    assert len(load_dataset(config(tmp_path, **table_with(tmp_path, change)), seed=0).ids) == 36

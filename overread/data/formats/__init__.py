@@ -5,7 +5,9 @@ from pathlib import Path
 
 from overread.config import DataConfig, did_you_mean
 from overread.data.formats import csv_table, folder, hdf5, medmnist_npz, npz
+from overread.data.formats.npz_files import DAMAGE
 from overread.data.raw import FORMATS, RawItems
+from overread.data.texts import shown, writable
 from overread.errors import ConfigError, DataError
 
 __all__ = ["csv_table", "folder", "hdf5", "infer_format", "list_formats", "medmnist_npz", "npz", "read_items"]
@@ -26,12 +28,12 @@ def infer_format(path: Path) -> str:
     A name such as dermamnist that is no file is a set of the medmnist package.
     DataError: nothing is there, or its format cannot be seen from outside.
     """
-    if path.is_dir():
-        return "folder"
-    if not path.exists():
+    if not _exists(path):
         if medmnist_npz.is_set_name(str(path)):
             return "medmnist"
         raise DataError(f"data.path={path} does not exist")
+    if path.is_dir():
+        return "folder"
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return "medmnist" if _has_member(path, "train_images.npy") else "npz"
@@ -52,14 +54,27 @@ def read_items(path: Path | None, config: DataConfig) -> RawItems:
     name = config.format or infer_format(path)
     if name not in FORMATS:
         raise ConfigError(f"data.format={name} is unknown: {did_you_mean(name, list_formats())}")
-    if name != "medmnist" and not path.exists():
+    if not _exists(path) and name != "medmnist":
         raise DataError(f"data.path={path} does not exist")
     return FORMATS[name](path, config)
+
+
+def _exists(path: Path) -> bool:
+    """Whether anything is at `path`; DataError where that cannot be told, or where no result could name it."""
+    if writable(str(path)) != str(path):
+        raise DataError(f"data.path={shown(path)} is not UTF-8: rename the file or folder")
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise DataError(f"data.path={shown(path)} cannot be read ({getattr(error, 'strerror', error)})") from None
+    return True
 
 
 def _has_member(path: Path, member: str) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return member in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except (*DAMAGE, OSError):
         return False  # the format reports the damage

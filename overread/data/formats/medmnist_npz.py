@@ -10,6 +10,7 @@ import numpy as np
 from overread.config import DataConfig, did_you_mean
 from overread.data.cache import cache_folder
 from overread.data.formats.npz_files import check_pixel_array, load_archive, open_rows
+from overread.data.formats.stored import texts_or_numbers
 from overread.data.labels import encode_labels
 from overread.data.manifest import SPLITS
 from overread.data.raw import RawItems, data_format
@@ -72,7 +73,7 @@ def read_medmnist(path: Path, config: DataConfig) -> RawItems:
             )
         rows += [(f"{split}_images", i) for i in range(shape[0])]
         words += [split] * shape[0]
-        targets.append(values.reshape(-1))
+        targets.append(texts_or_numbers(f"{split}_labels of {file}", values).reshape(-1))
     labels, class_names, problems = encode_labels(np.concatenate(targets), _class_names(file.stem), config.classes)
     return RawItems(
         name=file.stem,

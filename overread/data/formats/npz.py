@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from overread.arrays import IntArray
 from overread.config import DataConfig
 from overread.data.formats.npz_files import check_pixel_array, load_archive, open_rows
+from overread.data.formats.stored import names, texts_or_numbers
 from overread.data.labels import encode_column, encode_labels
 from overread.data.raw import RawItems, data_format
 from overread.errors import DataError
@@ -35,11 +36,12 @@ def read_npz(path: Path, config: DataConfig) -> RawItems:
             raise DataError(f"{path} has no array {name!r}; it holds {', '.join(sorted(headers)) or 'nothing'}")
     shape, dtype = headers["images"]
     check_pixel_array(f"images of {path}", shape, dtype)
-    for name, length in {"labels": 1, "split": 1, "group": 1, "lesion_id": 1, "annotator_labels": 2}.items():
+    for name, dimensions in {"labels": 1, "annotator_labels": 2}.items():
         if name in arrays:
-            _check_length(path, name, arrays[name], shape[0], length)
-    found = [str(name) for name in arrays["class_names"]] if "class_names" in arrays else None
-    labels, class_names, problems = encode_labels(arrays["labels"], found, config.classes)
+            _check_length(path, name, arrays[name], shape[0], dimensions)
+    found = names(f"class_names of {path}", arrays["class_names"]) if "class_names" in arrays else None
+    labels = texts_or_numbers(f"labels of {path}", arrays["labels"])
+    codes, class_names, problems = encode_labels(labels, found, config.classes)
     columns = _columns(path, arrays, found, class_names, problems)
     group = next((name for name in ("group", "lesion_id") if name in arrays), None)
     return RawItems(
@@ -47,12 +49,12 @@ def read_npz(path: Path, config: DataConfig) -> RawItems:
         class_names=class_names,
         ids=_ids(path, arrays, shape[0]),
         sources=[f"{path}[{i}]" for i in range(shape[0])],
-        labels=labels,
+        labels=codes,
         files=[path],
         open_pixels=open_rows(path, [("images", i) for i in range(shape[0])]),
         columns=columns,
-        groups=[str(value) for value in arrays[group].tolist()] if group else None,
-        split=[str(word) for word in arrays["split"].tolist()] if "split" in arrays else None,
+        groups=names(f"{group} of {path}", arrays[group], shape[0]) if group else None,
+        split=names(f"split of {path}", arrays["split"], shape[0]) if "split" in arrays else None,
         problems=problems,
     )
 
@@ -69,11 +71,10 @@ def _columns(
     """Annotators and `*_label` arrays as columns; their problems are added to `problems`."""
     values: dict[str, NDArray[Any]] = {}
     if "annotator_labels" in arrays:
-        table = arrays["annotator_labels"]
-        names = arrays.get("annotator_names", np.array([f"annotator_{k}" for k in range(table.shape[1])]))
-        if names.shape != (table.shape[1],):
-            raise DataError(f"annotator_names of {path} has the shape {names.shape}; annotators are {table.shape[1]}")
-        values |= {str(name): table[:, k] for k, name in enumerate(names)}
+        table = texts_or_numbers(f"annotator_labels of {path}", arrays["annotator_labels"])
+        readers = arrays.get("annotator_names", np.array([f"annotator_{k}" for k in range(table.shape[1])]))
+        reader_names = names(f"annotator_names of {path}", readers, table.shape[1])
+        values |= {name: table[:, k] for k, name in enumerate(reader_names)}
     for name, array in arrays.items():
         if name.endswith("_label") and array.dtype.kind in "iu" and array.shape == arrays["labels"].shape:
             values[name] = array
@@ -88,8 +89,7 @@ def _columns(
 def _ids(path: Path, arrays: Arrays, rows: int) -> list[str]:
     for name in ("image_id", "source_file"):
         if name in arrays:
-            _check_length(path, name, arrays[name], rows, 1)
-            ids = [str(value) for value in arrays[name].tolist()]
+            ids = names(f"{name} of {path}", arrays[name], rows)
             # Several crops may share a source file; two items with one image id are a mistake, reported later.
             if name == "image_id" or len(set(ids)) == len(ids):
                 return ids

@@ -1,7 +1,9 @@
 """Reading .npz archives without pickles and without holding their images in memory."""
 
+import lzma
 import shutil
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,12 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overread.data.raw import ReadPixels
+from overread.data.texts import shown
 from overread.errors import DataError
 
-__all__ = ["Header", "check_pixel_array", "load_archive", "open_rows", "row_to_rgb"]
+__all__ = ["DAMAGE", "Header", "check_pixel_array", "load_archive", "open_rows", "row_to_rgb"]
 
 Header = tuple[tuple[int, ...], np.dtype[Any]]
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
+# RuntimeError: encrypted; MemoryError: the header promises more than any file can hold; TokenError: a torn header.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    tokenize.TokenError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    MemoryError,
+)
 
 
 def load_archive(path: Path, large: Callable[[str], bool]) -> tuple[dict[str, Header], dict[str, NDArray[Any]]]:
@@ -31,14 +44,11 @@ def load_archive(path: Path, large: Callable[[str], bool]) -> tuple[dict[str, He
             members = [name for name in archive.namelist() if name.endswith(".npy")]
             headers = {name.removesuffix(".npy"): _header(archive, name) for name in members}
         with np.load(path, allow_pickle=False) as stored:
-            return headers, {name: _as_text(stored[name]) for name in headers if not large(name)}
+            return headers, {name: stored[name] for name in headers if not large(name)}
     except (*DAMAGE, OSError) as error:
-        raise DataError(f"{path} cannot be read as an .npz file without pickles, or it is damaged ({error})") from None
-
-
-def _as_text(array: NDArray[Any]) -> NDArray[Any]:
-    """The array, with text where it holds bytes, which must be UTF-8."""
-    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+        raise DataError(
+            f"{path} cannot be read as an .npz file without pickles, or it is damaged ({shown(error)})"
+        ) from None
 
 
 def _header(archive: zipfile.ZipFile, member: str) -> Header:
@@ -52,7 +62,7 @@ def _header(archive: zipfile.ZipFile, member: str) -> Header:
 def check_pixel_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """DataError unless an array is (N, H, W, 3), (N, H, W, 1) or (N, H, W) of uint8."""
     if dtype != np.uint8:
-        raise DataError(f"{where} has the type {dtype}; images must be uint8, 0 to 255")
+        raise DataError(f"{where} has the type {shown(dtype)}; images must be uint8, 0 to 255")
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)) or 0 in shape[1:]:
         raise DataError(f"{where} has the shape {shape}; images must be (N, H, W, 3), or (N, H, W) for grey")
 
@@ -87,5 +97,5 @@ def _unpack(path: Path, member: str, folder: Path) -> NDArray[np.uint8]:
             shutil.copyfileobj(source, copy, 1 << 20)
         mapped: NDArray[np.uint8] = np.load(target, mmap_mode="r", allow_pickle=False)
     except DAMAGE as error:
-        raise DataError(f"the array {member} of {path} is damaged ({error})") from None
+        raise DataError(f"the array {member} of {path} is damaged ({shown(error)})") from None
     return mapped

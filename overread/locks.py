@@ -1,0 +1,21 @@
+"""One process at a time in a folder: a lock that the system frees when its holder dies, also by `kill -9`."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import filelock
+
+from overread.errors import RunError
+
+__all__ = ["take_lock"]
+
+
+def take_lock(file: Path) -> AbstractContextManager[object]:
+    """The lock `file`, taken for this process; a `with` block over it frees it at its end.
+
+    RunError at once where another process holds it; it names the folder of the file.
+    """
+    try:
+        return filelock.FileLock(file).acquire(timeout=0)
+    except filelock.Timeout:
+        raise RunError(f"another process is working in {file.parent}; wait for it or give another --out") from None
