@@ -8,6 +8,7 @@ import html
 import io
 import math
 import re
+import textwrap
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ CELL_RGB = (0.16, 0.47, 0.78)  # strength is opacity, so that one picture suits 
 ANNOTATED_CLASSES = 12
 NAMED_CLASSES = 40
 PANEL_INCHES = (6.5, 3.7)
+TITLE_CHARACTER_INCHES = 0.12
 
 
 class Curve(NamedTuple):
@@ -141,19 +143,22 @@ def bench_figure(panels: Mapping[str, Mapping[str, Curve]], title: str, ylabel: 
     arms = list(dict.fromkeys(arm for curves in panels.values() for arm in curves))
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    width, height = PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.5
+    width = PANEL_INCHES[0] * columns
+    heading = textwrap.wrap(plain_label(title, 120), int((width - 0.4) / TITLE_CHARACTER_INCHES)) or [""]
+    top = 0.25 + 0.25 * len(heading)
+    height = PANEL_INCHES[1] * rows + top
     with _style(ink="#1a1d21", muted="#5b6570", line="#dfe2e5"), atomic_path(path) as temporary:
         figure = Figure(figsize=(width, height), facecolor="white")
         for position, (condition, curves) in enumerate(panels.items()):
             row, column = divmod(position, columns)
-            left, bottom = 0.72 + PANEL_INCHES[0] * column, height - 0.5 - PANEL_INCHES[1] * (row + 1) + 0.6
+            left, bottom = 0.72 + PANEL_INCHES[0] * column, height - top - PANEL_INCHES[1] * (row + 1) + 0.6
             box = (left / width, bottom / height, 3.9 / width, (PANEL_INCHES[1] - 1.05) / height)
             axes = figure.add_axes(box)
             _name_line_ends(axes, _draw_curves(axes, curves, PALETTE, arms), step=0.06)
             axes.set_title(plain_label(condition, 60), loc="left", parse_math=False)
             axes.set_ylabel(plain_label(ylabel, 40), parse_math=False)
             axes.set_xlabel("reads bought")
-        figure.text(0.2 / width, 1 - 0.36 / height, plain_label(title, 90), fontsize=13, parse_math=False)
+        figure.text(0.2 / width, 1 - 0.15 / height, "\n".join(heading), fontsize=13, va="top", parse_math=False)
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 
 
@@ -173,7 +178,7 @@ def _draw_curves(
         colour, line = colours[turn % len(colours)], LINES[turn // len(colours) % len(LINES)]
         axes.plot(reads, mean, line, color=colour, linewidth=1.7, markersize=4.2, marker=MARKERS[turn % len(MARKERS)])
         axes.fill_between(reads, low, high, where=np.isfinite(low), color=colour, alpha=0.13, linewidth=0)
-        ends.append(LineEnd(plain_label(name, 28), colour, reads[there[-1]], mean[there[-1]]))
+        ends.append(LineEnd(plain_label(name, 32), colour, reads[there[-1]], mean[there[-1]]))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.margins(x=0.03, y=0.12)

@@ -153,6 +153,17 @@ def test_bench_figure_writes_a_whole_png(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_long_title_is_wrapped_within_the_figure(tmp_path: Path) -> None:
+    path = tmp_path / "figure.png"
+    bench_figure({"none": {"arm": curve(0.1, 0.2)}}, "Whole network " * 8, "", path)
+    with Image.open(path) as image:
+        heading = np.asarray(image.convert("L"))[:80]
+    assert (heading[:, -12:] == 255).all()
+    # Two lines, with white between them.
+    inked = (heading < 128).any(axis=1)
+    assert (np.diff(inked.astype(int)) == 1).sum() >= 2
+
+
 def test_arm_keeps_its_colour_in_all_panels(tmp_path: Path) -> None:
     def colours(panels: dict[str, dict[str, Curve]], half: int) -> set[tuple[int, ...]]:
         bench_figure(panels, "", "", tmp_path / "figure.png")
