@@ -29,6 +29,7 @@ from overread.run import open_run
 
 # A valid value of every key that is not its default, given what OTHER_PARTS sets.
 ALTERNATIVES: dict[str, Any] = {
+    "precision": "bfloat16",
     "preset": "paper",
     "seed": 7,
     "out": "elsewhere",
