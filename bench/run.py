@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"there is no benchmark {options.name}: known are all, {', '.join(names)}")
     if options.name == "all" and options.size is not None:
         parser.error("--size needs the name of one benchmark")
-    if options.rounds < 1 or (options.size or 1) < 1:
+    if options.rounds < 1 or (options.size is not None and options.size < 1):
         parser.error("--rounds and --size must be 1 or more")
     for name in names if options.name == "all" else [options.name]:
         benchmark = load(name)

@@ -1,5 +1,6 @@
 """The commands.  Everything heavy is imported by the command that needs it, so that `--help` is quick."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs/demo"),
 ) -> None:
     """Run both phases on packaged real images, offline, and print the path of the report."""
+    _check_alone("demo")
     from overread.demo import run_demo
     from overread.progress import Bars
 
@@ -97,6 +99,7 @@ def bench(
     workers: Annotated[int, typer.Option(min=1, help="Parallel processes.")] = 2,
 ) -> None:
     """Run a grid of simulations; write one table with intervals and paired tests, and a figure per data set."""
+    _check_alone("bench")
     from overread.bench import run_bench
     from overread.progress import Bars
 
@@ -120,6 +123,14 @@ def summary(results: dict[str, object]) -> str:
         scores = (entry["test"]["macro_f1"], entry["test"]["balanced_accuracy"], entry["label_accuracy"])
         f1, recall, labels = ("-" if score is None else f"{score:.3f}" for score in scores)
         lines.append(f"{entry['round']:5d} {entry['oracle_reads']:6d} {f1:>9} {recall:>18} {labels:>15}")
+    pools = [entry["pool"] for entry in rounds]
+    if pools and pools[-1] == 0 and len(pools) > 1:
+        lines.append(f"The pool was empty after round {pools.index(0)}: nothing was left to buy.")
+    noise = results["noise"]
+    assert isinstance(noise, dict)
+    notes = results["notes"]
+    assert isinstance(notes, list)
+    lines += [f"Note: {note}." for note in (*noise["warnings"], *notes)]
     if results["label_leak"]:
         lines.append("Label leak is on: the reads include truths that nobody paid for.")
     return "\n".join(lines)
@@ -142,6 +153,12 @@ def main() -> None:
     if code == INTERRUPTED:
         print("overread: interrupted; the same command goes on from here", file=sys.stderr)
     sys.exit(code)
+
+
+def _check_alone(command: str) -> None:
+    """ConfigError for a command that starts processes of its own, or many runs, under a launcher of several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"overread {command} starts its own runs: start it without torchrun or accelerate launch")
 
 
 def _check_text(arguments: Sequence[str]) -> None:

@@ -94,7 +94,7 @@ class DataConfig(_Section):
 class NoiseConfig(_Section):
     """How given labels are made from reference labels."""
 
-    kind: NoiseKind = "symmetric"
+    kind: NoiseKind = Field("symmetric", description="symmetric, class-dependent, instance-dependent, or given")
     rate: Rate = Field(0.4, description="share of labels that become wrong; not used by kind=given or beside matrix")
     exempt: tuple[str, ...] = Field((), description="symmetric: classes whose labels stay right")
     pairs: tuple[tuple[str, str], ...] = Field((), description="class-dependent: from -> to; none = next class")
@@ -108,7 +108,9 @@ class ModelConfig(_Section):
     """The classifier."""
 
     name: str = Field("tf_efficientnet_lite0", description="any timm model")
-    mode: Literal["finetune", "frozen"] = "frozen"
+    mode: Literal["finetune", "frozen"] = Field(
+        "frozen", description="finetune: the whole network; frozen: a head on stored embeddings"
+    )
     weights: str = Field("packaged", description="packaged, none, hub, a timm/hub tag, or a file")
     head: Literal["linear", "mlp"] = Field("linear", description="frozen: head trained on the embeddings")
     hidden: Annotated[int, Field(ge=1, le=65536)] = Field(256, description="frozen: width of the mlp head")
@@ -123,9 +125,9 @@ class ModelConfig(_Section):
 class LnlConfig(_Section):
     """Phase 1: learning with noisy labels."""
 
-    method: LnlMethod = "co-teaching-vog"
-    epochs: Count = 50
-    batch_size: Annotated[int, Field(ge=2)] = 256
+    method: LnlMethod = Field("co-teaching-vog", description="cross-entropy, co-teaching or co-teaching-vog")
+    epochs: Count = Field(50, description="passes over the training items")
+    batch_size: Annotated[int, Field(ge=2)] = Field(256, description="items of a step, over all processes")
     mix_ratio: Share = Field(0.2, description="share of the picks made by VOG: 0 = loss only, 1 = VOG only")
     forget_rate: Rate | Literal["estimate", "true"] = Field(
         "estimate", description="share of labels thought wrong; true = the injected rate (simulation only)"
@@ -133,7 +135,7 @@ class LnlConfig(_Section):
     forget_ramp_epochs: Annotated[int, Field(ge=0)] = Field(10, description="epochs until the forget rate is reached")
     warmup_epochs: Annotated[int, Field(ge=0)] = Field(11, description="epochs that pick by loss alone")
     vog_window: Annotated[int, Field(ge=2)] = Field(5, description="epochs of gradients")
-    vog_normalise: Literal["none", "class"] = "none"
+    vog_normalise: Literal["none", "class"] = Field("none", description="class: compared within a given class")
     vog_source: Literal["training", "evaluation"] = Field(
         "training",
         description="gradients from the training forward pass, or from one evaluation pass per epoch",
@@ -142,21 +144,23 @@ class LnlConfig(_Section):
         "whole-set",
         description="one selection over all items under the evaluation transform, or the last epoch's batch picks",
     )
-    learning_rate: Annotated[float, Field(gt=0.0, le=1000.0)] = 0.01
-    momentum: Rate = 0.9
-    weight_decay: Annotated[float, Field(ge=0.0, le=1000.0)] = 1e-4
+    learning_rate: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(0.01, description="at the start of a cosine")
+    momentum: Rate = Field(0.9, description="of SGD")
+    weight_decay: Annotated[float, Field(ge=0.0, le=1000.0)] = Field(1e-4, description="of SGD")
     augment: bool = Field(True, description="finetune: random crop, flip, rotation, blur and colour jitter")
 
 
 class ActiveConfig(_Section):
     """Phase 2: active label refinement."""
 
-    sampler: Sampler = "entropy"
-    rounds: Annotated[int, Field(ge=0)] = 8
+    sampler: Sampler = Field("entropy", description="random, entropy, least-confidence, margin, bald or coreset")
+    rounds: Annotated[int, Field(ge=0)] = Field(8, description="of select, read, update")
     budget: Count = Field(70, description="reads per round")
     epochs: Count = Field(25, description="epochs of fine-tuning per round")
     start: Literal["warm", "scratch"] = Field("warm", description="weights at the start of each round")
-    train_on: Literal["clean+bought", "bought"] = "clean+bought"
+    train_on: Literal["clean+bought", "bought"] = Field(
+        "clean+bought", description="presumed clean and bought items, or bought ones alone"
+    )
     oracle_error: Rate = Field(0.0, description="share of reads that a simulated reader gets wrong")
     label_leak: bool = Field(
         False, description="reveal the truth of every presumed-clean item, as the published code does"
@@ -167,8 +171,8 @@ class ActiveConfig(_Section):
 class Config(_Section):
     """Everything that a run depends on."""
 
-    preset: str = "default"
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    preset: str = Field("default", description="a set of defaults, see below")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="of every draw: noise, weights, batches, picks")
     out: Path | None = Field(None, description="run folder")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     precision: Literal["float32", "bfloat16"] = Field(

@@ -137,8 +137,8 @@ def _stages(plain: Sequence[dict[str, Any]], refined: Sequence[dict[str, Any]]) 
 
 
 def _table(plain: Sequence[dict[str, Any]], refined: Sequence[dict[str, Any]]) -> Table:
-    """Means over seeds; the margin is in macro-F1, over the first row, paired by seed, with its 95 % interval."""
-    heads = ["", "reads", "macro-\nF1", "balanced\naccuracy", "label\naccuracy", "margin in macro-F1\n[95 % interval]"]
+    """Means over seeds; the last column is the gain over the first row, paired by seed, with its interval."""
+    heads = ["", "reads", "macro-\nF1", "balanced\naccuracy", "label\naccuracy", "macro-F1 over row 1\n[95 % interval]"]
     table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)  # fits into 80 columns
     for column in table.columns[1:]:
         column.justify = "right"

@@ -41,6 +41,7 @@ from overread.results import (
     READS,
     RESULTS,
     lost_files,
+    read_column,
     read_results,
     round_file,
     write_results,
@@ -60,8 +61,9 @@ def simulate(config: Config, reporter: Reporter | None = None, phase1_folder: Pa
     Errors: an OverreadError that names what is wrong; nothing is written before data and configuration were checked.
     """
     reporter = reporter or Silent()
-    threads = set_threads(config.threads)
     processes = launched_processes(config.device, config.precision == "bfloat16")
+    # After the launch, which may set the number of threads too.
+    threads = set_threads(config.threads)
     if not processes.is_first:
         return _assist(config, processes)
     try:
@@ -81,6 +83,7 @@ def _direct(
         results = _begin(run, config, dataset, noisy, threads, reporter)
         lost = _lost_files(run, results, reporter)
         if results["complete"] and not lost:
+            reporter.note(f"the run in {run} is complete already")
             return results
         task = begin(config, dataset, noisy.given, processes, reporter)
         referee = Referee(dataset, noisy, config)
@@ -122,6 +125,7 @@ def _run_rounds(
         results["lnl"]["forget_rate"] = phase1.forget_rate
         state, scores = _untouched(task, phase1), None
     else:
+        _check_split(run, lost, phase1)
         _make_lost_files(run, lost, task, network, phase1, referee, oracle, results)
         state = _restore(run, task, network, phase1, oracle, done)
         scores = _score(task, network, state)
@@ -249,6 +253,16 @@ def _lost_files(run: Path, results: Mapping[str, Any], reporter: Reporter) -> se
 
 def _names(run: Path, files: Iterable[Path]) -> str:
     return name_some(sorted(path.relative_to(run).as_posix() for path in files))
+
+
+def _check_split(run: Path, lost: set[Path], phase1: Phase1) -> None:
+    """RunError where phase 1, whose file was lost and which was trained again, ended in another split than before."""
+    scores = round_file(run, "scores", 0)
+    if scores not in lost and not np.array_equal(read_column(scores, "presumed_clean"), phase1.presumed_clean):
+        raise RunError(
+            f"phase 1 of the run in {run} was lost and ends in another split now, since other code or another machine "
+            "made it; start again in another folder with --out"
+        )
 
 
 def _make_lost_files(

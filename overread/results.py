@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from overread.errors import RunError
@@ -18,6 +19,7 @@ __all__ = [
     "READS",
     "RESULTS",
     "lost_files",
+    "read_column",
     "read_results",
     "round_file",
     "write_gallery",
@@ -56,6 +58,14 @@ def read_results(run: Path) -> dict[str, Any]:
     if absent:
         raise RunError(f"{path} is damaged (it has no {absent[0]}); remove it to start this run again")
     return results
+
+
+def read_column(path: Path, name: str) -> NDArray[Any]:
+    """The column `name` (N,) of a file that `write_scores` wrote; RunError where it is damaged."""
+    try:
+        return np.asarray(pq.read_table(path, columns=[name])[name])
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise RunError(f"{path} is damaged ({error}); remove it and run the same command again") from None
 
 
 def lost_files(run: Path, results: Mapping[str, Any]) -> list[Path]:

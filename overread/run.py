@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from overread import __version__
-from overread.config import Config
-from overread.errors import RunError
+from overread.config import Config, load_config
+from overread.errors import ConfigError, RunError
 from overread.files import write_text
 from overread.locks import take_lock
 from overread.results import RESULTS
@@ -136,6 +136,11 @@ def _claim(path: Path, config: Config) -> None:
         there = None
     if not isinstance(there, dict):
         raise RunError(f"{path} is damaged, so nothing says what run this is; give another folder with --out")
+    try:
+        # Keys that came later have their defaults.
+        there = load_config(path).settings_of_results()
+    except ConfigError as error:
+        raise RunError(f"{path} cannot be used by this version ({error}); give another folder with --out") from None
     different = sorted(set(_differences(there, config.settings_of_results())))
     if different:
         more = f" and {len(different) - 4} more" if len(different) > 4 else ""

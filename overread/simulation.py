@@ -64,7 +64,17 @@ def make_noisy_labels(dataset: Dataset, positions: IntArray, config: NoiseConfig
         matrix=realised,
         rate=float(np.mean(given != reference)),
         column=column,
-        warnings=tuple(diagnose(realised, dataset.class_names)),
+        warnings=(*_unused_columns(dataset, config), *diagnose(realised, dataset.class_names)),
+    )
+
+
+def _unused_columns(dataset: Dataset, config: NoiseConfig) -> tuple[str, ...]:
+    """A warning where the data brings labels that are likely wrong, and noise is drawn all the same."""
+    if config.kind == "given" or not dataset.columns:
+        return ()
+    return (
+        f"the label column {next(iter(dataset.columns))} of the data is not used, since noise.kind={config.kind} draws "
+        "wrong labels: noise.kind=given takes those of the column",
     )
 
 
@@ -114,5 +124,9 @@ def _label_column(dataset: Dataset, positions: IntArray, name: str | None) -> tu
     given = dataset.columns[name][positions]
     missing = [str(dataset.ids[position]) for position in positions[given < 0]]
     if missing:
-        raise DataError(f"the label column {name} has no label for {name_some(missing)}", missing)
+        raise DataError(
+            f"the label column {name} has no label for {name_some(missing)}: fill it in, for noise.kind=given, "
+            "or take these items out of the table",
+            missing,
+        )
     return name, given

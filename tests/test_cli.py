@@ -415,9 +415,9 @@ RUNS: dict[str, tuple[Prepare, list[str], list[str]]] = {
     "data changed": (other_data, [], ["data", "changed", "another folder"]),
     "configuration damaged": (overwrite("config.yaml", b"\x80\x81"), [], ["config.yaml is damaged", "--out"]),
     "configuration of another version": (
-        edit("config.yaml", lambda values: values["lnl"].pop("augment")),
+        edit("config.yaml", lambda values: values["lnl"].update(gone=1)),
         [],
-        ["lnl.augment", "differ"],
+        ["config.yaml", "cannot be used by this version", "lnl.gone"],
     ),
     "configuration lost": (lose("config.yaml"), [], ["run holds a run that lost its config.yaml", "put", "--out"]),
     "results empty": (overwrite("results.json", b""), [], ["results.json is damaged", "remove it"]),
@@ -504,7 +504,7 @@ def test_a_lost_report_is_made_again_without_a_word(call: Call, finished: Path, 
     before = tree(tmp_path)
     lose("report.html")(tmp_path)
     outcome = call(*SAME)
-    assert (outcome.code, outcome.err) == (0, "")
+    assert (outcome.code, outcome.err) == (0, "the run in run is complete already\n")
     assert tree(tmp_path) == before
 
 
@@ -573,7 +573,7 @@ def test_a_complete_run_is_that_of_the_code_that_made_it(
     before = tree(tmp_path)
     monkeypatch.setattr("overread.refine.code_id", lambda: "2.0+b")
     outcome = call(*SAME)
-    assert (outcome.code, outcome.err) == (0, "")
+    assert (outcome.code, outcome.err) == (0, "the run in run is complete already\n")
     assert tree(tmp_path) == before
 
 
@@ -709,10 +709,25 @@ def test_scores_that_are_not_defined_are_a_dash() -> None:
         "oracle_reads": 0,
         "test": {"macro_f1": None, "balanced_accuracy": 0.5},
         "label_accuracy": 1.0,
+        "pool": 3,
     }
-    row = summary({"rounds": [entry], "label_leak": False}).splitlines()[1]
-    assert row.split() == ["0", "0", "-", "0.500", "1.000"]
-    assert "leak" in summary({"rounds": [entry], "label_leak": True})
+    results = {"rounds": [entry], "label_leak": False, "noise": {"warnings": []}, "notes": []}
+    lines = summary(results).splitlines()
+    assert len(lines) == 2
+    assert lines[1].split() == ["0", "0", "-", "0.500", "1.000"]
+    assert "leak" in summary({**results, "label_leak": True})
+
+
+def test_what_was_unusual_is_said_below_the_table() -> None:
+    entry = {"round": 0, "oracle_reads": 0, "test": {"macro_f1": 0.5, "balanced_accuracy": 0.5}, "label_accuracy": 1.0}
+    rounds = [{**entry, "round": number, "pool": pool} for number, pool in enumerate([9, 0, 0])]
+    noise = {"warnings": ["the labels say little"]}
+    text = summary({"rounds": rounds, "label_leak": False, "noise": noise, "notes": ["VOG was never used"]})
+    assert text.splitlines()[4:] == [
+        "The pool was empty after round 1: nothing was left to buy.",
+        "Note: the labels say little.",
+        "Note: VOG was never used.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_a_neighbour_that_appeared_meanwhile_is_left_alone(tmp_path: Path) -> No
         ("run/config.yaml", b"\xff\xfe\x00\x01", "run", r"config\.yaml is damaged"),
         ("run/config.yaml", b"a: [", "run", r"config\.yaml is damaged"),
         ("run/config.yaml", b"", "run", r"config\.yaml is damaged"),
-        ("run/config.yaml", b"a: 1", "run", "another configuration"),
+        ("run/config.yaml", b"a: 1", "run", "cannot be used by this version"),
         ("run/results.json", b"{}", "run", r"run holds a run that lost its config\.yaml.*put the file back.*--out"),
         ("x", b"", "n" * 300, "File name too long"),
     ],
@@ -166,6 +166,17 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
             open_run(config_for(tmp_path / "run")).__enter__()
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_a_run_from_before_a_key_was_added_goes_on(tmp_path: Path) -> None:
+    config = config_for(tmp_path / "run")
+    with open_run(config) as run:
+        (run / "results.json").write_text("{}")
+    file = tmp_path / "run" / "config.yaml"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if not line.startswith("precision:")))
+    assert "precision" not in file.read_text()
+    with open_run(config):
+        pass
 
 
 def test_the_default_folder_is_stable_and_every_run_has_its_own(

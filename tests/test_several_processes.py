@@ -1,7 +1,9 @@
-"""A whole run in two processes: the same picks and scores as in one, and each goes on where the other was killed."""
+"""A whole run in two processes: the same picks and scores as in one, which goes on where two were killed."""
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 from tiny import tiny_settings
 from torchrun import torchrun
 
+from overread.cli import main
 from overread.config import load_config
+from overread.progress import Advance, Silent
 from overread.refine import simulate
 from overread.results import READS
 
@@ -24,6 +28,19 @@ def simulate_in_two(folder: Path, *settings: str) -> subprocess.CompletedProcess
 
 def reads(run: Path) -> list[Any]:
     return list(pq.read_table(run / READS).select(["id", "label", "round"]).to_pylist())
+
+
+class Started(Silent):
+    """Notes with how many steps behind it each task began."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, int] = {}
+
+    @contextmanager
+    def task(self, description: str, total: int, done: int = 0) -> Iterator[Advance]:
+        self.done[description] = done
+        with super().task(description, total, done) as advance:
+            yield advance
 
 
 @pytest.mark.slow
@@ -66,7 +83,9 @@ def test_one_process_goes_on_where_two_were_stopped(tmp_path: Path) -> None:
     texts = [part for text in (*tiny_settings(tmp_path), *settings) for part in ("--set", text)]
     assert torchrun(2, str(script), "simulate", *texts).returncode != 0
     assert list((tmp_path / "run" / "checkpoints").glob("*in-progress*"))
-    resumed = simulate(load_config(settings=[*tiny_settings(tmp_path), *settings]))
+    tasks = Started()
+    resumed = simulate(load_config(settings=[*tiny_settings(tmp_path), *settings]), tasks)
+    assert tasks.done["phase 1, co-teaching-vog"] == 3
     assert resumed["complete"]
     assert reads(tmp_path / "run") == reads(tmp_path / "alone")
     assert resumed["rounds"][-1]["test"]["macro_f1"] == pytest.approx(alone["rounds"][-1]["test"]["macro_f1"], abs=1e-9)
@@ -78,3 +97,23 @@ def test_batch_norm_on_several_cpu_processes_is_refused(tmp_path: Path) -> None:
     assert outcome.returncode != 0
     assert "batch norm, which several CPU processes cannot share" in outcome.stderr
     assert "Error: " not in outcome.stderr.partition("torch.distributed.elastic")[0]
+
+
+@pytest.mark.parametrize("command", [["bench", "grid.yaml"], ["demo"]])
+def test_commands_that_start_runs_refuse_a_launcher(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("sys.argv", ["overread", *command])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "starts its own runs" in capsys.readouterr().err
+
+
+def test_bfloat16_runs_through_both_phases(tmp_path: Path) -> None:
+    results = simulate(load_config(settings=[*tiny_settings(tmp_path), "precision=bfloat16"]))
+    assert results["complete"]
+    exact = simulate(load_config(settings=[*tiny_settings(tmp_path), f"out={tmp_path / 'exact'}"]))
+    first, second = (each["rounds"][0]["test"]["macro_f1"] for each in (results, exact))
+    assert first == pytest.approx(second, abs=0.15)

@@ -5,6 +5,7 @@ beside it hold the same inputs and `follow`: an order names one of three functio
 So nothing above this module knows how many processes there are.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from overread.arrays import IntArray
 from overread.config import Config
 from overread.data.dataset import Dataset
+from overread.errors import DataError
 from overread.learn import finetune, infer
 from overread.learn.lnl import LnlResult, learn_with_noisy_labels
 from overread.learn.methods import get_method
@@ -29,6 +31,12 @@ __all__ = ["begin", "dismiss", "fine_tune", "follow", "is_wanted", "learn", "sco
 def begin(config: Config, dataset: Dataset, given: IntArray, processes: Processes, reporter: Reporter) -> Task:
     """The task, made by all processes together, when data and configuration are checked and the run folder is ours."""
     with _together(processes, "begin"):
+        mine = (dataset.digest, hashlib.sha256(given.tobytes()).hexdigest())
+        if processes.from_first(mine) != mine:
+            raise DataError(
+                f"process {processes.rank} reads other images or labels at {config.data.path} than the first process: "
+                "give all machines the same files"
+            )
         return make_task(dataset, given, config, reporter, processes)
 
 

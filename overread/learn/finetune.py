@@ -1,5 +1,7 @@
 """Phase 2's update: train one network with cross-entropy on chosen items and their current labels."""
 
+import math
+
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
@@ -45,9 +47,8 @@ def fine_tune(
     processes = processes or Processes(network.last.weight.device)
     trained = processes.trainable(network)
     targets = torch.from_numpy(labels)
-    if len(positions) == 1:
-        # Batch norm cannot train on one sample; twice the same one has the same mean loss.
-        positions = np.repeat(positions, 2)
+    # Batch norm cannot train on one sample, and no process on none; each of them several times has the same mean loss.
+    positions = np.repeat(positions, math.ceil(max(2, processes.count) / len(positions)))
     optimizer = new_optimizer(network, config)
     start, _ = checkpointer.resume([network], [optimizer], processes)
     with reporter.task(f"round {round_number}, {len(positions)} items", epochs, done=start) as advance:
@@ -56,12 +57,12 @@ def fine_tune(
             seed_dropout(derived_seed(seed, "fine-tune-dropout", round_number, epoch))
             trained.train()
             set_rate(optimizer, cosine_rate(config.learning_rate, epoch, epochs))
-            for batch in batches(positions, config.batch_size, rng):
+            for batch in batches(positions, config.batch_size, rng, processes.count):
                 part = processes.part(len(batch))
                 inputs = source.train_batch(batch, rng, part.rows)
                 with processes.autocast():
                     logits, _ = trained(inputs, part)
-                losses = cross_entropy(logits, targets[batch[part.rows]].to(inputs.device), reduction="none")
+                losses = cross_entropy(logits.float(), targets[batch[part.rows]].to(inputs.device), reduction="none")
                 check_finite(processes.gather(losses.detach(), part).cpu().numpy(), config, epoch)
                 step(optimizer, losses, np.arange(len(batch)), part, processes)
             checkpointer.save_if_due(epoch, [network], [optimizer], {})

@@ -98,13 +98,13 @@ def learn_with_noisy_labels(
                 network.train()
                 set_rate(optimizer, cosine_rate(config.learning_rate, epoch, config.epochs))
 
-            for batch in batches(everything, config.batch_size, rng):
+            for batch in batches(everything, config.batch_size, rng, processes.count):
                 part = processes.part(len(batch))
                 inputs = source.train_batch(batch, rng, part.rows)
                 batch_labels = labels[batch[part.rows]].to(inputs.device)
                 with processes.autocast():
                     outputs = [network(inputs, part) for network in trained]
-                losses = [cross_entropy(logits, batch_labels, reduction="none") for logits, _ in outputs]
+                losses = [cross_entropy(logits.float(), batch_labels, reduction="none") for logits, _ in outputs]
                 keep = keep_count(len(batch), forget)
                 picks = []
                 for index, (loss, (_, features)) in enumerate(zip(losses, outputs, strict=True)):

@@ -124,7 +124,7 @@ def phase1_identity(config: Config, task: Task) -> str:
     settings = config.settings()
     parts = {name: settings[name] for name in ("seed", "noise", "model", "lnl", "threads", "precision")}
     parts["rules"] = RULES
-    parts["device"] = str(task.processes.device)
+    parts["device"] = task.processes.device.type
     parts["weights"] = weights_identity(config.model.name, config.model.weights)
     parts["data"] = task.data_digest
     parts["given"] = hashlib.sha256(task.given.tobytes()).hexdigest()

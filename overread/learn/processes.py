@@ -2,7 +2,7 @@
 
 Hugging Face Accelerate starts the group and wraps the networks.  What is ours: a batch is shared out by position, what
 its samples say is brought together again, and the choice is made once, over the whole batch.  So picks do not depend
-on how many processes there are.
+on how many processes there are, but for ties within rounding.
 """
 
 import os
@@ -15,12 +15,14 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import broadcast, broadcast_object_list
 from numpy.typing import NDArray
+from timm.layers import convert_sync_batchnorm
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from overread.errors import ModelError
 from overread.learn.device import resolve_device
 
-__all__ = ["Part", "Processes", "launched_processes"]
+__all__ = ["Part", "Processes", "launched_processes", "with_shared_batch_norm"]
 
 # How long a process waits for the others: the first one may embed millions of images, or wait for a reader, meanwhile.
 PATIENCE = timedelta(days=30)
@@ -112,8 +114,9 @@ class LaunchedProcesses(Processes):
                 "this network has batch norm, which several CPU processes cannot share: "
                 "use one process with more threads, GPUs, or a model with layer norm such as convnext"
             )
-        shared = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        return cast(nn.Module, self._accelerator.prepare_model(shared))
+        # Not by Accelerate, which keeps every network that it ever prepared.
+        devices = None if self.device.type == "cpu" else [self.device]
+        return DistributedDataParallel(with_shared_batch_norm(network), device_ids=devices)
 
     def gather(self, values: torch.Tensor, part: Part) -> torch.Tensor:
         """Rows (total, ...) of all processes from the rows (stop - start, ...) of each, without padded duplicates."""
@@ -147,12 +150,17 @@ class LaunchedProcesses(Processes):
 
 
 def launched_processes(device: str, bfloat16: bool = False) -> Processes:
-    """The processes that this one was launched with, by `torchrun`, `accelerate launch` or Slurm; itself where alone.
+    """The processes that this one was launched with, by `torchrun` or `accelerate launch`; itself where alone.
 
     device: as in `resolve_device`; under a launcher, its type alone counts, and each process takes a device of its own.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes(resolve_device(device), bfloat16)
     cpu = resolve_device(device.partition(":")[0]).type == "cpu"
-    accelerator = Accelerator(cpu=cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
     return LaunchedProcesses(accelerator, bfloat16)
+
+
+def with_shared_batch_norm(network: nn.Module) -> nn.Module:
+    """`network` with every batch norm, those of timm with an activation too, replaced by one over all processes."""
+    return cast(nn.Module, convert_sync_batchnorm(network))

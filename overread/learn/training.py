@@ -36,14 +36,15 @@ __all__ = [
 ]
 
 
-def batches(positions: IntArray, batch_size: int, rng: np.random.Generator) -> Iterator[IntArray]:
+def batches(positions: IntArray, batch_size: int, rng: np.random.Generator, processes: int = 1) -> Iterator[IntArray]:
     """Shuffled batches of nearly equal size, at most `batch_size`.
 
     Equal sizes, so that no short last batch makes a noisy step or a quota of zero.  Where a batch of one sample would
-    come of it, which batch norm cannot train on, there are fewer batches, of one sample more.
+    come of it, which batch norm cannot train on, or one of fewer samples than processes, there are fewer batches, of
+    more samples.
     """
     n = len(positions)
-    count = max(1, min(math.ceil(n / batch_size), n // 2))
+    count = max(1, min(math.ceil(n / batch_size), n // max(2, processes)))
     yield from np.array_split(positions[rng.permutation(n)], count)
 
 

@@ -43,7 +43,8 @@ def main(kind: str, out: Path) -> None:
     config = LnlConfig(epochs=5, batch_size=32, warmup_epochs=2, vog_window=3, forget_ramp_epochs=2)
     nowhere = Checkpointer(None, 0.0, "")
     result = learn_with_noisy_labels(networks, source, given, C, 0.2, config, 7, nowhere, Silent(), processes)
-    fine_tune(networks[0], source, given, np.arange(0, N, 2), 2, config, 7, 1, nowhere, Silent(), processes)
+    bought = np.arange(2) if kind == "two images" else np.arange(0, N, 2)
+    fine_tune(networks[0], source, given, bought, 2, config, 7, 1, nowhere, Silent(), processes)
     scores = predict(networks[0], source, np.arange(N), batch_size=16, draws=3, processes=processes)
     assert scores.draws is not None
     if processes.is_first:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torchrun import torchrun
 
-from overread.learn.processes import Part, Processes
+from overread.config import ModelConfig
+from overread.learn.models import build_network
+from overread.learn.processes import Part, Processes, with_shared_batch_norm
 
 SCRIPT = Path(__file__).with_name("run_processes.py")
 
@@ -26,6 +29,24 @@ def test_two_processes_do_what_one_does(tmp_path: Path, kind: str) -> None:
         # Products of other shapes are summed in another order.
         for name in ("loss", "vog", "probs", "features", "draws"):
             np.testing.assert_allclose(alone[name], together[name], rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_more_processes_than_samples(tmp_path: Path) -> None:
+    torchrun(3, str(SCRIPT), "two images", str(tmp_path / "three.npz")).check_returncode()
+    with np.load(tmp_path / "three.npz") as together:
+        assert together["processes"] == 3
+        assert np.isfinite(together["probs"]).all()
+
+
+def test_shared_batch_norm_keeps_the_activations_of_timm() -> None:
+    model = ModelConfig(mode="finetune", name="tf_efficientnet_lite0", weights="none")
+    plain = build_network(model, 3, None, 0).eval()
+    shared = with_shared_batch_norm(build_network(model, 3, None, 0)).eval()
+    assert any(isinstance(part, torch.nn.SyncBatchNorm) for part in shared.modules())
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(images)[0], shared(images)[0])
 
 
 @pytest.mark.parametrize(("total", "count"), [(0, 1), (7, 3), (8, 2), (2, 4)])
