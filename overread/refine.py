@@ -19,6 +19,7 @@ import numpy as np
 
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.acquisition import Pool, sampler_needs, select
+from overread.arrays.rows import RowArray
 from overread.config import Config
 from overread.data.dataset import Dataset, load_dataset
 from overread.errors import RunError, name_some
@@ -192,7 +193,12 @@ def _one_round(
 def choose(task: Task, network: Network, state: State, scores: Scores, config: Config, number: int) -> IntArray:
     """Positions that round `number` buys: at most the budget, fewer where the pool runs empty."""
     needs = sampler_needs(config.active.sampler)
-    draws, features = None, None
+    draws: FloatArray | None = None
+    features: RowArray | None = None
+    if "features" in needs and network.reads_inputs_directly:
+        # They are the inputs of a linear head: no pass, and no copy.
+        features = task.train.fixed_features
+        needs -= {"features"}
     if needs & {"draws", "features"}:
         # Probabilities are there from the end of the last round; these cost a pass of their own.
         more = score(
@@ -203,7 +209,7 @@ def choose(task: Task, network: Network, state: State, scores: Scores, config: C
             seed=derived_seed(config.seed, "draws", number),
             want_features="features" in needs,
         )
-        draws, features = more.draws, more.features if "features" in needs else None
+        draws, features = more.draws, more.features if "features" in needs else features
     pool = Pool(probs=scores.probs, draws=draws, features=features, given=task.given, open=open_pool(state, config))
     return select(config.active.sampler, pool, config.active.budget, generator(config.seed, "sampler", number))
 

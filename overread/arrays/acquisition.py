@@ -6,12 +6,13 @@ distinct open positions, best first, ties by the lower position. None of them lo
 
 import difflib
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy.special import entr
 
 from overread.arrays import BoolArray, FloatArray, IntArray
+from overread.arrays.rows import RowArray, row_slices
 from overread.arrays.selection import smallest
 from overread.errors import ConfigError, DataError
 
@@ -36,10 +37,12 @@ class Pool(NamedTuple):
 
     probs: FloatArray | None  # (N, C), softmax outputs under the evaluation transform
     draws: FloatArray | None  # (S, N, C), softmax outputs of S passes with dropout on
-    features: FloatArray | None  # (N, D), inputs of the last layer
+    features: RowArray | None  # (N, D), inputs of the last layer; need not be in memory
     given: IntArray  # (N,), given labels
     open: BoolArray  # (N,), may be bought: presumed noisy and not yet read
 
+
+A = TypeVar("A")
 
 Sampler = Callable[[Pool, int, np.random.Generator], IntArray]
 
@@ -53,10 +56,13 @@ _REGISTRY: dict[str, _Entry] = {}
 _DIMENSIONS = {"probs": "(N, C)", "draws": "(S, N, C)", "features": "(N, D)"}
 _SUM_TOLERANCE = 1e-3  # half-precision softmax rows are off by about this much
 
-# Sizes of the coreset search: its hot set, and the rows and centres of one block of distances (16 MB).
+# Sizes of the coreset search: its hot set at first and at most, the rows and centres of one block of distances (4 MB).
 _CORESET_HOT = 512
-_CORESET_ROWS = 8192
+_CORESET_HOT_LIMIT = 2048
+_CORESET_ROWS = 2048
 _CORESET_CENTRES = 512
+_CORESET_PAIRS = 256  # whose differences in float64 stay in the processor's cache
+_CORESET_EXPONENT = 30  # features beyond 2^30 or below 2^-30 are scaled
 
 
 def sampler(name: str, needs: Collection[str] = ()) -> Callable[[Sampler], Sampler]:
@@ -176,8 +182,8 @@ def coreset(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
 
     Exact, and lazy: `nearest` holds the squared distance to the nearest of those centres that an item was compared
     with, which can only fall when it meets more. So only an item that leads has to meet all centres, and the
-    leader that has met them all is the pick. A hot set of the items that lead is kept up to date with every pick;
-    when a leader comes from outside, a new hot set is made. Most items never enter it.
+    leader that has met them all is the pick. The items that lead meet the centres in steps that grow: most of them
+    fall behind early. Features are read a few thousand rows at a time and may be larger than memory.
     """
     features = _required(pool.features)
     candidates = np.flatnonzero(pool.open)
@@ -195,77 +201,134 @@ def coreset(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
     nearest[centres[:n_centres]] = -1.0  # a centre never leads
     met = np.full(len(pool.open), min(n_centres, _CORESET_CENTRES))  # the first so many centres were compared with
     distances.lower(nearest, candidates, centres[: met[0]])
-    hot = candidates[:0]
+    n_hot = _CORESET_HOT
     while n_centres < len(centres):
-        leader = int(np.argmax(nearest))  # the first of equals
-        if met[leader] == n_centres:
-            centres[n_centres] = leader
-            n_centres += 1
-            nearest[leader] = -1.0
-            distances.lower(nearest, hot, centres[n_centres - 1 : n_centres])
+        hot = smallest(-nearest, min(n_hot, len(nearest)))
+        if met[hot[0]] == n_centres:
+            ready = np.sort(hot[:_CORESET_HOT])
+            ready = ready[met[ready] == n_centres]
+            n_centres = _pick_while_leading(distances, nearest, ready, centres, n_centres)
+            met[ready] = n_centres
         else:
-            hot = smallest(-nearest, min(_CORESET_HOT, len(nearest)))  # has the leader: lower position first
-            for count in np.unique(met[hot]):
-                distances.lower(nearest, hot[met[hot] == count], centres[count:n_centres])
-        met[hot] = n_centres
+            # Reading the centres is worth it for many items at a time, where many items have to meet them.
+            n_hot = min(2 * n_hot, _CORESET_HOT_LIMIT)
+            behind = hot[(met[hot] < n_centres) & (nearest[hot] >= 0)]
+            for count, group in [(count, behind[met[behind] == count]) for count in np.unique(met[behind])]:
+                met[group] = min(n_centres, count + max(count, _CORESET_CENTRES))
+                distances.lower(nearest, group, centres[count : met[group[0]]])
     return centres[len(labelled) :]
+
+
+def _pick_while_leading(
+    distances: "_Distances", nearest: FloatArray, ready: IntArray, centres: IntArray, n_centres: int
+) -> int:
+    """The number of centres after picks among `ready`, which have met all, until another item leads or all are made."""
+    own = nearest[ready]
+    nearest[ready] = -1.0
+    rival = int(np.argmax(nearest))
+    rows = distances.prepared(ready)
+    while n_centres < len(centres):
+        leader = int(np.argmax(own))
+        if (own[leader], -ready[leader]) < (nearest[rival], -rival):
+            break
+        centres[n_centres] = ready[leader]
+        n_centres += 1
+        own[leader] = -1.0
+        rows.lower(own, rows.part(slice(leader, leader + 1)))
+    nearest[ready] = own
+    return n_centres
+
+
+class _Prepared(NamedTuple):
+    """Rows for exact distances, and for lower bounds of them by one float32 matrix product."""
+
+    rows: FloatArray  # (B, D)
+    factors: FloatArray  # (B, D + 2): centred rows, 1, and the squared norm less its error
+
+    def part(self, rows: slice) -> "_Prepared":
+        return _Prepared(self.rows[rows], self.factors[rows])
+
+    def lower(self, nearest: FloatArray, centres: "_Prepared") -> None:
+        """Nothing; lowers `nearest` (B,) to the squared distance to the nearest of `centres`, where that is less."""
+        right = centres.factors * np.float32(-2)
+        right[:, -2], right[:, -1] = centres.factors[:, -1], 1
+        bound = self.factors @ right.T
+        # The likely nearest centre first: it leaves few others that could be nearer still.
+        likely = bound.argmin(axis=1)
+        best = bound[np.arange(len(bound)), likely]
+        items = np.flatnonzero((best < nearest.astype(np.float32)) & (nearest > 0))
+        self._lower_pairs(nearest, items, centres, likely[items])
+        bound[items, likely[items]] = np.inf
+        left = bound if len(items) == len(bound) else bound[items]
+        nearer = (left.min(axis=1) < nearest[items].astype(np.float32)) & (nearest[items] > 0)
+        items, left = items[nearer], left[nearer]
+        i, j = np.nonzero(left < nearest[items, None].astype(np.float32))
+        self._lower_pairs(nearest, items[i], centres, j)
+
+    def _lower_pairs(self, nearest: FloatArray, items: IntArray, centres: "_Prepared", others: IntArray) -> None:
+        for start in range(0, len(items), _CORESET_PAIRS):
+            a, b = items[start : start + _CORESET_PAIRS], others[start : start + _CORESET_PAIRS]
+            difference = np.subtract(self.rows[a], centres.rows[b], dtype=np.float64)
+            np.minimum.at(nearest, a, _squared_norms(difference))
 
 
 class _Distances:
     """Exact squared Euclidean distances, of which a float32 matrix product finds the few that matter.
 
     The product gives each distance with a known bound on its error (Higham, Accuracy and Stability, section 3.1:
-    D roundings, here taken twice and with some for the rest), hence a lower bound of the truth. Only a pair whose
-    lower bound is below what the item already has is computed by differences in float64. Thus equal rows have
-    distance 0, and equal distances tie, whatever the blocks and threads of the product do.
+    D + 2 roundings in the product, D in each norm, here taken with some for the rest), hence a lower bound of the
+    truth. Only a pair whose lower bound is below what the item already has is computed by differences in float64.
+    Thus equal rows have distance 0, and equal distances tie, whatever the blocks and threads of the product do.
     """
 
-    def __init__(self, features: FloatArray) -> None:
-        rows = features.astype(np.result_type(features.dtype, np.float32), copy=False)
-        # A power of two changes no digit, and keeps the squares within float32.
-        size = float(np.abs(rows).max(initial=0.0))
-        self._rows = rows * rows.dtype.type(2.0 ** -np.frexp(size)[1])
-        self._mean = self._rows.mean(axis=0, dtype=np.float64) if len(rows) else np.zeros(rows.shape[1])
-        self._centred = (self._rows - self._mean.astype(rows.dtype)).astype(np.float32)
-        relative_error = (rows.shape[1] + 16) * float(np.finfo(np.float32).eps)
-        norms = np.einsum("ij,ij->i", self._centred, self._centred, dtype=np.float64)
-        self._low_norms = ((1 - relative_error) * norms - 1e-30).astype(np.float32)  # 1e-30: underflow
+    def __init__(self, features: RowArray) -> None:
+        self._features = features
+        self._dtype = np.result_type(features.dtype, np.float32)
+        total, size = np.zeros(features.shape[1]), 0.0
+        for part in row_slices(features):
+            rows = features[part]
+            total += rows.sum(axis=0, dtype=np.float64)
+            size = max(size, float(rows.max()), -float(rows.min()))
+        # A power of two changes no digit, and keeps the squares within float32 where they would leave it.
+        exponent = int(np.frexp(size)[1])
+        self._scale = self._dtype.type(2.0**-exponent if abs(exponent) > _CORESET_EXPONENT else 1.0)
+        self._mean = total / max(len(features), 1) * float(self._scale)
+        self._relative_error = np.float32((1.5 * features.shape[1] + 16) * np.finfo(np.float32).eps)
 
     def to_mean(self) -> FloatArray:
         """Squared distances (N,) to the mean of all rows."""
-        blocks = range(0, len(self._rows), _CORESET_ROWS)
-        return np.concatenate([_squared_norms(self._rows[i : i + _CORESET_ROWS] - self._mean) for i in blocks])
+        return np.concatenate(
+            [_squared_norms(self._rows(self._features[part]) - self._mean) for part in row_slices(self._features)]
+        )
 
     def lower(self, nearest: FloatArray, items: IntArray, centres: IntArray) -> None:
         """Nothing; lowers `nearest[items]` to the squared distance to the nearest of `centres`, where that is less."""
         for i in range(0, len(items), _CORESET_ROWS):
+            some = items[i : i + _CORESET_ROWS]
+            rows, own = self.prepared(some), nearest[some]
             for j in range(0, len(centres), _CORESET_CENTRES):
-                self._lower_block(nearest, items[i : i + _CORESET_ROWS], centres[j : j + _CORESET_CENTRES])
+                rows.lower(own, self.prepared(centres[j : j + _CORESET_CENTRES]))
+            nearest[some] = own
 
-    def _lower_block(self, nearest: FloatArray, items: IntArray, centres: IntArray) -> None:
-        bound = self._centred[items] @ self._centred[centres].T
-        bound *= -2
-        bound += self._low_norms[items, None]
-        bound += self._low_norms[centres]
-        # The likely nearest centre first: it leaves few others that could be nearer still.
-        likely = bound.argmin(axis=1)
-        best = bound[np.arange(len(items)), likely]
-        rows = np.flatnonzero((best < nearest[items].astype(np.float32)) & (nearest[items] > 0))
-        self._lower_pairs(nearest, items[rows], centres[likely[rows]])
-        bound[rows, likely[rows]] = np.inf
-        rows = rows[nearest[items[rows]] > 0]
-        i, j = np.nonzero(bound[rows] < nearest[items[rows], None].astype(np.float32))
-        self._lower_pairs(nearest, items[rows[i]], centres[j])
+    def prepared(self, positions: IntArray) -> _Prepared:
+        """The rows at `positions`, read."""
+        rows = self._rows(self._features[positions])
+        factors = np.empty((len(rows), rows.shape[1] + 2), np.float32)
+        centred = factors[:, :-2]
+        np.subtract(rows, self._mean.astype(rows.dtype), out=centred, casting="same_kind")
+        norms = np.einsum("ij,ij->i", centred, centred)
+        factors[:, -2] = 1
+        factors[:, -1] = (1 - self._relative_error) * norms - np.float32(1e-30)  # 1e-30: underflow
+        return _Prepared(rows, factors)
 
-    def _lower_pairs(self, nearest: FloatArray, items: IntArray, centres: IntArray) -> None:
-        for start in range(0, len(items), _CORESET_ROWS):
-            a, b = items[start : start + _CORESET_ROWS], centres[start : start + _CORESET_ROWS]
-            difference = self._rows[a].astype(np.float64) - self._rows[b]
-            np.minimum.at(nearest, a, _squared_norms(difference))
+    def _rows(self, rows: FloatArray) -> FloatArray:
+        rows = rows.astype(self._dtype, copy=False)
+        return rows if self._scale == 1 else rows * self._scale
 
 
 def _squared_norms(rows: FloatArray) -> FloatArray:
-    norms: FloatArray = np.square(rows).sum(axis=1)
+    """Squared norms (B,) of `rows`, which are lost."""
+    norms: FloatArray = np.square(rows, out=rows).sum(axis=1)
     return norms
 
 
@@ -273,7 +336,7 @@ def _open_rows(probs: FloatArray | None, pool: Pool) -> FloatArray:
     return _required(probs)[pool.open]
 
 
-def _required(array: FloatArray | None) -> FloatArray:
+def _required(array: A | None) -> A:
     if array is None:
         raise DataError("the pool lacks an array that this sampler needs; `select` says which")
     return array
@@ -304,11 +367,11 @@ def _check_pool(pool: Pool) -> None:
         array = getattr(pool, name)
         if array is None:
             continue
-        if array.ndim != shape.count(",") + 1 or array.shape[-1] == 0 or len(array) == 0 < n_items:
+        if len(array.shape) != shape.count(",") + 1 or array.shape[-1] == 0 or len(array) == 0 < n_items:
             raise DataError(f"pool.{name} has shape {array.shape}; give {shape} without an empty axis")
         if array.shape[-2] != n_items:
             raise DataError(f"pool.{name} has {array.shape[-2]} rows but pool.open has {n_items}")
-        if not np.isfinite(array).all():
+        if not all(np.isfinite(array[part]).all() for part in row_slices(array)):
             raise DataError(f"pool.{name} holds numbers that are not finite; the model has diverged")
         if name != "features" and n_items > 0:
             off = np.abs(array.sum(axis=-1, dtype=np.float64) - 1).max()

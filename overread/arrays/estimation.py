@@ -18,10 +18,14 @@ from sklearn.decomposition import PCA
 
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.noise import checked_labels, symmetric_matrix
+from overread.arrays.rows import RowArray
+from overread.arrays.splits import subsample
 from overread.errors import DataError
 
 __all__ = ["NoiseEstimate", "estimate_noise"]
 
+# More items than these hardly move the estimate, and it would not end.
+MOST_ITEMS = 20_000
 DIMENSIONS = 128
 # Above this the covariance matrix is too large for an exact decomposition.
 EXACT_PCA_DIMENSIONS = 2048
@@ -41,17 +45,19 @@ RATE_CEILING = 0.99
 
 
 class NoiseEstimate(NamedTuple):
-    """Result of `estimate_noise` for C classes and N items.
+    """Result of `estimate_noise` for C classes and the M items that it looked at.
 
     matrix: (C, C), `P(given = j | true = i)`, rows sum to one.  prior: (C,) frequencies of the true classes, sums
-    to one.  rate: share of wrong labels, 0 .. 1.  posterior: (N, C), `P(true = c | features, given label)` from
-    models that did not train on the item, rows sum to one.  heldout_log_likelihood: mean log probability of the
-    given labels of held-out folds, nats, at most 0, higher is better.
+    to one.  rate: share of wrong labels, 0 .. 1.  items: (M,) their positions, ascending.  posterior: (M, C),
+    `P(true = c | features, given label)` from models that did not train on the item, rows sum to one.
+    heldout_log_likelihood: mean log probability of the given labels of held-out folds, nats, at most 0, higher is
+    better.
     """
 
     matrix: FloatArray
     prior: FloatArray
     rate: float
+    items: IntArray
     posterior: FloatArray
     heldout_log_likelihood: float
 
@@ -66,33 +72,45 @@ class _Problem(NamedTuple):
     n_classes: int
 
 
-def estimate_noise(features: FloatArray, given: IntArray, n_classes: int, rng: np.random.Generator) -> NoiseEstimate:
+class _Fit(NamedTuple):
+    """What a `NoiseEstimate` says, of the given classes alone."""
+
+    matrix: FloatArray
+    prior: FloatArray
+    rate: float
+    posterior: FloatArray
+    score: float
+
+
+def estimate_noise(features: RowArray, given: IntArray, n_classes: int, rng: np.random.Generator) -> NoiseEstimate:
     """The noise matrix, prior, rate and posterior that explain `given` labels best, see `NoiseEstimate`.
 
     `features` (N, D) are any finite floats in which a linear model can tell the classes apart, such as embeddings;
     they are centred, scaled by one number and projected to at most 128 principal components.  `given` are (N,)
-    integers in 0 .. C-1; `rng` draws the folds.
+    integers in 0 .. C-1; `rng` draws the folds.  Of more than 20,000 items it looks at so many, drawn with every given
+    class at its share: time and memory are then bounded, and only these rows are read.
 
     What no estimate from noisy labels can know: features in which the classes overlap look like label noise, so the
     rate is then overestimated; noise beyond the limit of identifiability is not seen.
     A class that nobody was given cannot be told from one that is not there: its row is the identity, its prior and
     posterior are 0.  With one class given the rate is 0.  There are never more folds than items.
-    DataError: no items, lengths that differ, features not finite, labels outside the classes.
+    DataError: no items, lengths that differ, features that it looks at not finite, labels outside the classes.
     """
     given = checked_labels(given, n_classes, "given labels")
-    features = np.asarray(features, dtype=np.float64)
-    if features.ndim != 2 or len(features) != len(given):
+    if len(features.shape) != 2 or len(features) != len(given):
         raise DataError(f"features have shape {features.shape} but there are {len(given)} given labels")
     if len(given) == 0:
         raise DataError("the noise cannot be estimated from no items; the training split is empty")
-    if not np.isfinite(features).all():
+    items = subsample(given, MOST_ITEMS, rng) if len(given) > MOST_ITEMS else np.arange(len(given))
+    looked_at, given = np.asarray(features[items], dtype=np.float64), given[items]
+    if not np.isfinite(looked_at).all():
         raise DataError("features for the noise estimate hold a value that is not finite")
     present, compact = np.unique(given, return_inverse=True)
     if len(present) == 1:
         known = np.eye(n_classes)
-        return NoiseEstimate(known, known[present[0]], 0.0, known[given], 0.0)
+        return NoiseEstimate(known, known[present[0]], 0.0, items, known[given], 0.0)
 
-    X = _projected(features, rng)
+    X = _projected(looked_at, rng)
     fold, n_folds = _stratified_folds(compact, rng)
     trained = fold[:, None] != np.arange(n_folds)
     problem = _Problem(X, compact, fold, trained / trained.sum(axis=0), len(present))
@@ -100,16 +118,16 @@ def estimate_noise(features: FloatArray, given: IntArray, n_classes: int, rng: n
     starts = [rate for rate in START_RATES if rate < limit - 1e-9]
     # The best penalty depends on features and noise, hardly on the start: one after the other, not the product.
     fits = [(_expectation_maximisation(problem, penalty, starts[0]), penalty) for penalty in PENALTIES]
-    penalty = max(fits, key=lambda fit: fit[0].heldout_log_likelihood)[1]
+    penalty = max(fits, key=lambda fit: fit[0].score)[1]
     candidates = [fit for fit, _ in fits]
     candidates += [_expectation_maximisation(problem, penalty, start) for start in starts[1:]]
-    best = max(candidates, key=lambda fit: fit.heldout_log_likelihood)
+    best = max(candidates, key=lambda fit: fit.score)
 
     matrix, prior, posterior = np.eye(n_classes), np.zeros(n_classes), np.zeros((len(given), n_classes))
     matrix[np.ix_(present, present)] = best.matrix
     prior[present] = best.prior
     posterior[:, present] = best.posterior
-    return NoiseEstimate(matrix, prior, best.rate, posterior, best.heldout_log_likelihood)
+    return NoiseEstimate(matrix, prior, best.rate, items, posterior, best.score)
 
 
 def _projected(features: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -139,15 +157,15 @@ def _stratified_folds(given: IntArray, rng: np.random.Generator) -> tuple[IntArr
     return fold, n_folds
 
 
-def _expectation_maximisation(problem: _Problem, penalty: float, start_rate: float) -> NoiseEstimate:
+def _expectation_maximisation(problem: _Problem, penalty: float, start_rate: float) -> _Fit:
     n_folds = problem.weights.shape[1]
     W: FloatArray = np.zeros((problem.X.shape[1], n_folds, problem.n_classes))
     matrices: FloatArray = np.stack([symmetric_matrix(problem.n_classes, start_rate)] * n_folds)
     for step in range(ROUNDS):
         iterations = FIRST_ITERATIONS if step == 0 else LATER_ITERATIONS
         W = _fitted(problem, W, matrices, penalty, iterations)
-        matrices, estimate = _updated(problem, W, matrices)
-    return estimate
+        matrices, fit = _updated(problem, W, matrices)
+    return fit
 
 
 def _fitted(problem: _Problem, W: FloatArray, matrices: FloatArray, penalty: float, iterations: int) -> FloatArray:
@@ -181,8 +199,8 @@ def _loss_and_gradient(
     return float(loss), (X.T @ residual.reshape(len(X), -1)).ravel() + penalty * flat
 
 
-def _updated(problem: _Problem, W: FloatArray, matrices: FloatArray) -> tuple[FloatArray, NoiseEstimate]:
-    """The folds' noise matrices (K, C, C) that fit the held-out probabilities, and the estimate they amount to.
+def _updated(problem: _Problem, W: FloatArray, matrices: FloatArray) -> tuple[FloatArray, _Fit]:
+    """The folds' noise matrices (K, C, C) that fit the held-out probabilities, and the fit they amount to.
 
     Each fold's matrix counts the items of the other folds alone, so that the likelihood of its labels is not
     flattered by the C * C numbers that they would have helped to set.
@@ -203,7 +221,7 @@ def _updated(problem: _Problem, W: FloatArray, matrices: FloatArray) -> tuple[Fl
     score = float(np.log((p * matrices[fold, :, given]).sum(axis=1)).mean())
     prior = everything.sum(axis=1) / len(given)
     rate = float(np.clip(1.0 - np.trace(everything) / len(given), 0.0, 1.0))
-    return matrices, NoiseEstimate(_shrunken(everything), prior, rate, q, score)
+    return matrices, _Fit(_shrunken(everything), prior, rate, q, score)
 
 
 def _calibrated(logits: FloatArray, likelihood: FloatArray) -> FloatArray:

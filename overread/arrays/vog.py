@@ -5,8 +5,8 @@ form g = (p_y - 1) [1, h] with h the features that enter the layer. VOG is its s
 epochs, averaged over its coordinates; lower = more believable. Source: arXiv 2407.05973, after VoG, arXiv 2008.11600.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from overread.arrays import BoolArray, FloatArray, IntArray
 from overread.errors import ConfigError, DataError
 
 __all__ = [
+    "EpochRows",
     "RankOneVogWindow",
     "VogWindow",
     "class_normalised",
@@ -58,7 +59,9 @@ def vog(gradients: FloatArray) -> FloatArray:
         raise DataError(
             f"gradients have shape {gradients.shape}; give (T, N, K) with at least one epoch and coordinate"
         )
-    return _mean_deviation(gradients, np.ones(gradients.shape[:2], np.bool_))
+    dtype = np.result_type(gradients.dtype, np.float32)
+    everything = np.ones(gradients.shape[:2], np.bool_)
+    return _mean_deviation(dict(enumerate(gradients)), everything, gradients.shape[2], dtype)
 
 
 def vog_rank_one(error: FloatArray, feature_l1: FloatArray) -> FloatArray:
@@ -103,17 +106,40 @@ def class_normalised(vog: FloatArray, given: IntArray, n_classes: int) -> FloatA
     return scores
 
 
+class EpochRows(Protocol):
+    """Gradients (N, D+1) of one epoch, float32: an array, or rows in a file."""
+
+    def __getitem__(self, items: slice, /) -> FloatArray:
+        """The rows of a run of items."""
+
+    def __setitem__(self, items: IntArray, rows: FloatArray, /) -> None:
+        """Keep `rows` (B, D+1) as those of the `items` (B,); of an item that stands twice the last one stays."""
+
+
 class VogWindow:
     """The last-layer gradients of every item in the last `window` epochs, and their VOG.
 
     Memory: 4 * window * n_items * n_coordinates bytes, with n_coordinates = D + 1. An item need not be seen in
     every epoch: its VOG is over the epochs of the window in which it was. Epochs may be skipped, not go back.
+
+    rows_of: keeps the gradients elsewhere than in memory: `rows_of(epoch, new)` gives the rows of an epoch, new ones
+    when its first item is pushed, and those that are there when a stored state is loaded. Whoever gives it keeps the
+    rows of the window together with `state()`, which is then without them.
     """
 
-    def __init__(self, n_items: int, n_coordinates: int, window: int) -> None:
+    def __init__(
+        self,
+        n_items: int,
+        n_coordinates: int,
+        window: int,
+        rows_of: Callable[[int, bool], EpochRows] | None = None,
+    ) -> None:
         if window < 2:
             raise ConfigError(f"a VOG window of {window} epochs has no variance; give at least 2")
-        self._rows = np.zeros((window, n_items, n_coordinates), np.float32)
+        self._n_coordinates = n_coordinates
+        self._rows_of = rows_of
+        self._in_memory = np.zeros((window if rows_of is None else 0, n_items, n_coordinates), np.float32)
+        self._rows: dict[int, EpochRows] = dict(enumerate(self._in_memory))  # by slot
         self._seen = np.zeros((window, n_items), np.bool_)
         self._epochs = np.full(window, -1, np.int64)  # the epoch that each slot holds, -1 for none
 
@@ -125,10 +151,10 @@ class VogWindow:
         epoch before one already pushed.
         """
         rows = self._gradients(probs_of_given, features)
-        if rows.shape != (len(positions), self._rows.shape[2]):
+        if rows.shape != (len(positions), self._n_coordinates):
             raise DataError(
                 f"gradients of shape {rows.shape} for {len(positions)} positions do not fit a window of "
-                f"{self._rows.shape[2]} coordinates"
+                f"{self._n_coordinates} coordinates"
             )
         if epoch < self._epochs.max():
             raise DataError(f"epoch {epoch} comes after epoch {self._epochs.max()}; push epochs in order")
@@ -136,20 +162,25 @@ class VogWindow:
         if self._epochs[slot] != epoch:
             self._epochs[slot] = epoch
             self._seen[slot] = False
-        self._rows[slot, positions] = rows
+            if self._rows_of is not None:
+                self._rows[slot] = self._rows_of(epoch, True)
+        self._rows[slot][positions] = rows
         self._seen[slot, positions] = True
 
     def values(self) -> FloatArray:
         """VOG (N,) of every item over the window; NaN for an item that was seen in fewer than two of its epochs."""
         in_window = (self._epochs >= 0) & (self._epochs > self._epochs.max() - len(self._epochs))
         seen = self._seen & in_window[:, None]
-        deviation = _mean_deviation(self._rows, seen)
+        deviation = _mean_deviation(self._rows, seen, self._n_coordinates, np.dtype(np.float32))
         deviation[seen.sum(axis=0) < 2] = np.nan
         return deviation
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """The arrays of a checkpoint: `rows`, `seen` and `epochs`. Not copies: save them before the next push."""
-        return {"rows": self._rows, "seen": self._seen, "epochs": self._epochs}
+        """The arrays of a checkpoint: `seen`, `epochs` and, where they are in memory, `rows`.
+
+        Not copies: save them before the next push.
+        """
+        return {"rows": self._in_memory, "seen": self._seen, "epochs": self._epochs}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Nothing; goes on from the arrays of `state()`. Raises DataError when their shapes are others."""
@@ -160,6 +191,9 @@ class VogWindow:
                     "it belongs to another configuration"
                 )
             mine[...] = state[name]
+        if self._rows_of is not None:
+            held = [(slot, epoch) for slot, epoch in enumerate(self._epochs.tolist()) if epoch >= 0]
+            self._rows = {slot: self._rows_of(epoch, False) for slot, epoch in held}
 
     def _gradients(self, probs_of_given: FloatArray, features: FloatArray) -> FloatArray:
         return _gradient(probs_of_given, features)
@@ -189,19 +223,21 @@ def _gradient(probs_of_given: FloatArray, features: FloatArray) -> FloatArray:
     return np.concatenate([error, error * features], axis=1)
 
 
-def _mean_deviation(gradients: FloatArray, seen: BoolArray) -> FloatArray:
+def _mean_deviation(
+    gradients: Mapping[int, EpochRows], seen: BoolArray, n_coordinates: int, dtype: np.dtype[Any]
+) -> FloatArray:
     """Mean (N,) over K of the standard deviation over those of the T epochs in which `seen` (T, N) is true.
 
+    gradients: epoch 0..T-1 -> (N, K); of an epoch that nobody was seen in, not asked for.
     Two passes over chunks, mean first: the textbook difference of squares loses float32 to cancellation.
     """
-    n_epochs, n_items, n_coordinates = gradients.shape
-    dtype = np.result_type(gradients.dtype, np.float32)
+    n_epochs, n_items = seen.shape
     result = np.zeros(n_items)
     rows_at_once = max(1, _CHUNK_NUMBERS // n_coordinates)
     for start in range(0, n_items, rows_at_once):
         chunk = slice(start, start + rows_at_once)
         count = np.maximum(seen[:, chunk].sum(axis=0), 1)[:, None].astype(dtype)
-        used = [(gradients[t, chunk], ~seen[t, chunk]) for t in range(n_epochs) if seen[t, chunk].any()]
+        used = [(gradients[t][chunk], ~seen[t, chunk]) for t in range(n_epochs) if seen[t, chunk].any()]
         mean = np.zeros((len(count), n_coordinates), dtype)
         for rows, unseen in used:
             mean += np.where(unseen[:, None], 0, rows) if unseen.any() else rows

@@ -70,7 +70,7 @@ def embed(
         chunks = [chunk for part in parts.values() if (chunk := _open(part)) is not None]
         # A chunk is missing where another run was first: it put the whole together and removed the parts.
         if len(chunks) == len(parts):
-            _save(file, np.concatenate(chunks))
+            _save_together(file, chunks)
         for part in parts.values():
             part.unlink(missing_ok=True)
     processes.wait()
@@ -124,3 +124,13 @@ def _open(file: Path) -> Features | None:
 def _save(file: Path, values: Features) -> None:
     with atomic_path(file) as temporary, temporary.open("wb") as stream:
         np.save(stream, values, allow_pickle=False)
+
+
+def _save_together(file: Path, chunks: list[Features]) -> None:
+    """One file of the rows of all `chunks`, which are never in memory together."""
+    shape = (sum(map(len, chunks)), chunks[0].shape[1])
+    with atomic_path(file) as temporary, temporary.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        while chunks:
+            # Taken from the list, so that its map is closed: pages of a map count as memory.
+            stream.write(np.ascontiguousarray(chunks.pop(0), "<f4").data)

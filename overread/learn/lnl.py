@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from overread.arrays import BoolArray, FloatArray, IntArray
+from overread.arrays.rows import RowArray, row_slices
 from overread.arrays.selection import forget_rate_at, keep_count
 from overread.arrays.vog import RankOneVogWindow, VogWindow, class_normalised
 from overread.config import LnlConfig
@@ -18,6 +19,7 @@ from overread.learn.infer import predict
 from overread.learn.methods import get_method
 from overread.learn.models import Network
 from overread.learn.processes import Part, Processes
+from overread.learn.row_files import WindowFiles
 from overread.learn.sources import Source
 from overread.learn.training import (
     Checkpointer,
@@ -33,6 +35,11 @@ from overread.progress import Reporter
 from overread.rng import derived_seed, generator
 
 __all__ = ["LnlResult", "learn_with_noisy_labels"]
+
+# A window that is larger than this lies in files, one network's at a time.
+WINDOW_IN_MEMORY_BYTES = 256 << 20
+# Items that are scored at once where a window takes the features of an evaluation pass; whole batches.
+EVALUATED_AT_ONCE = 8192
 
 
 class LnlResult(NamedTuple):
@@ -71,7 +78,9 @@ def learn_with_noisy_labels(
     everything = np.arange(n)
     optimizers = [new_optimizer(network, config) for network in networks]
     keeps_vog = method.uses_vog and processes.is_first
-    windows = [_new_window(source, network, config) for network in networks] if keeps_vog else []
+    files = WindowFiles(checkpointer.path) if checkpointer.path else None
+    watched = networks if keeps_vog else []
+    windows = [_new_window(source, network, config, index, files) for index, network in enumerate(watched)]
     vogs: list[FloatArray] = [np.full(n, np.nan) for _ in networks]
     picked_last = np.ones(n, dtype=bool)
 
@@ -123,15 +132,24 @@ def learn_with_noisy_labels(
 
             if fills_window and config.vog_source == "evaluation":
                 for index, network in enumerate(networks):
-                    scores = predict(network, source, everything, processes=processes)
-                    if processes.is_first:
-                        windows[index].push(epoch, everything, scores.probs[everything, given], scores.features)
+                    wanted = not _needs_errors_only(source, network)
+                    for first in range(0, n, EVALUATED_AT_ONCE):
+                        some = everything[first : first + EVALUATED_AT_ONCE]
+                        scores = predict(network, source, some, want_features=wanted, processes=processes)
+                        if processes.is_first:
+                            probs_of_given = scores.probs[np.arange(len(some)), given[some]]
+                            windows[index].push(epoch, some, probs_of_given, scores.features)
             for index, window in enumerate(windows if fills_window else []):
                 vogs[index] = _vog(window, given, n_classes, config)
             arrays = {f"{i}/{key}": value for i, window in enumerate(windows) for key, value in window.state().items()}
+            if files is not None:
+                files.sync()
+            saved_at = checkpointer.saved_at
             checkpointer.save_if_due(
                 epoch, networks, optimizers, {**arrays, "picked_last": picked_last.astype(np.uint8)}
             )
+            if files is not None and checkpointer.saved_at != saved_at:
+                files.forget(epoch - config.vog_window + 1)
             advance(1)
 
     probs = predict(networks[0], source, everything, want_features=False, processes=processes).probs
@@ -158,18 +176,23 @@ def _needs_errors_only(source: Source, network: Network) -> bool:
     return source.fixed_features is not None and network.reads_inputs_directly
 
 
-def _new_window(source: Source, network: Network, config: LnlConfig) -> VogWindow | RankOneVogWindow:
+def _new_window(
+    source: Source, network: Network, config: LnlConfig, index: int, files: WindowFiles | None
+) -> VogWindow | RankOneVogWindow:
     if _needs_errors_only(source, network):
         assert source.fixed_features is not None
         # Without the dropout mask, whose noise says nothing of the label; one number per item and epoch is kept.
         return RankOneVogWindow(_mean_absolute(source.fixed_features), config.vog_window)
-    return VogWindow(source.n_items, network.n_features + 1, config.vog_window)
+    shape = source.n_items, network.n_features + 1
+    if files is None or 4 * config.vog_window * shape[0] * shape[1] <= WINDOW_IN_MEMORY_BYTES:
+        return VogWindow(*shape, config.vog_window)
+    return VogWindow(*shape, config.vog_window, files.of_network(index, shape))
 
 
-def _mean_absolute(features: FloatArray) -> FloatArray:
+def _mean_absolute(features: RowArray) -> FloatArray:
     """Mean of |[1, h]| per item, (N,)."""
-    n, width = features.shape
-    return np.asarray((1.0 + np.abs(features).sum(axis=1, dtype=np.float64)) / (width + 1)).reshape(n)
+    sums = [np.abs(features[part]).sum(axis=1, dtype=np.float64) for part in row_slices(features)]
+    return np.asarray((1.0 + np.concatenate([*sums, np.empty(0)])) / (features.shape[1] + 1))
 
 
 def _vog(window: VogWindow | RankOneVogWindow, given: IntArray, n_classes: int, config: LnlConfig) -> FloatArray:

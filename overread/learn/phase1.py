@@ -10,11 +10,13 @@ import numpy as np
 
 from overread.arrays import BoolArray, FloatArray
 from overread.arrays.estimation import estimate_noise
+from overread.arrays.rows import row_slices
 from overread.config import Config
 from overread.learn.checkpoint import load_checkpoint, pack_module, save_checkpoint, unpack_module
 from overread.learn.crew import learn
 from overread.learn.methods import get_method
 from overread.learn.models import Network
+from overread.learn.row_files import WindowFiles
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
 from overread.learn.weights import weights_identity
@@ -71,7 +73,8 @@ def run_phase1(
         task.new_network(derived_seed(config.seed, "network", index))
         for index in range(1, get_method(config.lnl.method).networks)
     ]
-    checkpointer = Checkpointer(folder / f"phase1-{key}-in-progress.safetensors", config.checkpoint_seconds, key)
+    in_progress = folder / f"phase1-{key}-in-progress.safetensors"
+    checkpointer = Checkpointer(in_progress, config.checkpoint_seconds, key)
     learned = learn(task, config, [network, *others], forget_rate, checkpointer, reporter)
     phase1 = Phase1(
         presumed_clean=learned.presumed_clean,
@@ -93,6 +96,7 @@ def run_phase1(
         },
         {"forget_rate": forget_rate, "estimated_rate": estimate.rate, "seconds": phase1.seconds},
     )
+    WindowFiles(in_progress).clear()
     checkpointer.clear()
     return network, phase1
 
@@ -106,8 +110,11 @@ class _Estimate(NamedTuple):
 def _estimate(task: Task, config: Config, folder: Path, reporter: Reporter) -> _Estimate:
     """The estimated noise, from `folder` where it is there: it does not depend on how phase 1 learns."""
     given = hashlib.sha256(task.given.tobytes()).hexdigest()
-    features = hashlib.sha256(task.noise_features.tobytes()).hexdigest()
-    path = folder / f"noise-{_digest([config.seed, config.threads, task.n_classes, given, features])}.safetensors"
+    features = hashlib.sha256()
+    for part in row_slices(task.noise_features):
+        features.update(np.ascontiguousarray(task.noise_features[part]).data)
+    facts = [RULES, config.seed, config.threads, task.n_classes, given, features.hexdigest()]
+    path = folder / f"noise-{_digest(facts)}.safetensors"
     if path.exists():
         tensors, meta = load_checkpoint(path)
         return _Estimate(meta["rate"], tensors["matrix"].numpy(), meta["seconds"])

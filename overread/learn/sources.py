@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from overread.arrays import IntArray
+from overread.arrays.rows import RowArray
 from overread.errors import DataError
 from overread.learn.augment import WINDOW, augment, central_window, draw_parameters, resize
 from overread.learn.weights import Preprocess
@@ -20,8 +21,10 @@ class Source(Protocol):
     """What a training loop needs of the data."""
 
     n_items: int
-    fixed_features: NDArray[np.float32] | None
-    """(N, D) where a batch is the same rows at every epoch; None where it is augmented."""
+
+    @property
+    def fixed_features(self) -> RowArray | None:
+        """(N, D) float32 where a batch is the same rows at every epoch; None where it is augmented."""
 
     def train_batch(self, positions: IntArray, rng: np.random.Generator, rows: slice = ALL) -> torch.Tensor:
         """Inputs of the batch `positions`, in this order, as training sees them; all randomness comes from `rng`.
@@ -34,13 +37,13 @@ class Source(Protocol):
 
 
 class FeatureSource:
-    """Stored embeddings, (N, D) float32, an array or a memory map; training and evaluation see the same rows."""
+    """Stored embeddings, (N, D) float32, in memory or not; training and evaluation see the same rows."""
 
-    def __init__(self, features: NDArray[np.float32], device: torch.device) -> None:
-        if features.ndim != 2 or features.dtype != np.float32:
+    def __init__(self, features: RowArray, device: torch.device) -> None:
+        if len(features.shape) != 2 or features.dtype != np.float32:
             raise DataError(f"embeddings must be (N, D) float32, not {features.shape} {features.dtype}")
         self.n_items = len(features)
-        self.fixed_features: NDArray[np.float32] | None = features
+        self.fixed_features: RowArray | None = features
         self.features = features
         self.device = device
 

@@ -6,14 +6,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from overread.arrays import FloatArray, IntArray
+from overread.arrays import IntArray
+from overread.arrays.rows import RowArray
 from overread.config import Config, ModelConfig
 from overread.data.cache import cache_folder
 from overread.data.dataset import Dataset
 from overread.errors import ModelError
 from overread.learn.embed import embed
+from overread.learn.embeddings import EmbeddingRows, scaling_of, standardised
 from overread.learn.models import Network, build_network, network_input_size
 from overread.learn.processes import Processes
+from overread.learn.row_files import RowFile
 from overread.learn.sources import ALL, FeatureSource, PixelSource, Source
 from overread.learn.weights import load_backbone
 from overread.progress import Reporter
@@ -22,14 +25,14 @@ __all__ = ["Rows", "Task", "make_task"]
 
 
 class Rows:
-    """Some rows of a source, numbered anew from 0."""
+    """Some images of a source, numbered anew from 0."""
 
-    def __init__(self, source: Source, rows: IntArray) -> None:
+    fixed_features: RowArray | None = None
+
+    def __init__(self, source: PixelSource, rows: IntArray) -> None:
         self._source = source
         self._rows = rows
         self.n_items = len(rows)
-        fixed = source.fixed_features
-        self.fixed_features = None if fixed is None else fixed[rows]
 
     def train_batch(self, positions: IntArray, rng: np.random.Generator, rows: slice = ALL) -> torch.Tensor:
         """Inputs of the `rows` of the batch `positions` as training sees them."""
@@ -52,7 +55,7 @@ class Task(NamedTuple):
     """Width of the embeddings in frozen mode; none in finetune mode."""
     model: ModelConfig
     processes: Processes
-    noise_features: FloatArray
+    noise_features: RowArray
     """(N, D) embeddings of the training items that the noise estimate looks at."""
     data_digest: str
 
@@ -69,25 +72,27 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
     # The noise estimate looks at a backbone that no given label has touched, in both modes.
     frozen = model if model.mode == "frozen" else ModelConfig(mode="frozen")
     cache = cache_folder(config.data.cache)
-    embeddings = embed(dataset.images, frozen, cache, dataset.digest, device, reporter, processes)
-    noise_features = np.asarray(embeddings[train])
-    source: Source
+    mapped = embed(dataset.images, frozen, cache, dataset.digest, device, reporter, processes)
+    embeddings: RowArray = RowFile.of_map(mapped) if isinstance(mapped, np.memmap) else mapped
+    sources: list[Source]
     if model.mode == "frozen":
-        source = FeatureSource(standardised(embeddings, train), device)
+        scaling = scaling_of(embeddings, train)
+        sources = [FeatureSource(standardised(embeddings, rows, scaling), device) for rows in (train, test)]
     else:
         side = network_input_size(model, max(dataset.images.shape[1:3]))
         _, preprocess = load_backbone(model.name, model.weights, input_size=side)
-        source = PixelSource(dataset.images, side, preprocess, config.lnl.augment, device)
+        pixels = PixelSource(dataset.images, side, preprocess, config.lnl.augment, device)
+        sources = [Rows(pixels, rows) for rows in (train, test)]
     task = Task(
-        train=Rows(source, train),
-        test=Rows(source, test),
+        train=sources[0],
+        test=sources[1],
         ids=dataset.ids[train],
         given=given,
         n_classes=len(dataset.class_names),
         input_dim=embeddings.shape[1] if model.mode == "frozen" else None,
         model=model,
         processes=processes,
-        noise_features=noise_features,
+        noise_features=EmbeddingRows(embeddings, train),
         data_digest=dataset.digest,
     )
     _try_forward(task, config)
@@ -107,11 +112,3 @@ def _try_forward(task: Task, config: Config) -> None:
             f"the model {task.model.name} cannot take {size} inputs ({str(error).splitlines()[0]}); "
             "set model.input_size or another model.name"
         ) from None
-
-
-def standardised(embeddings: FloatArray, train: IntArray) -> NDArray[np.float32]:
-    """Embeddings with mean 0 and deviation 1 over the training items; a constant dimension becomes 0."""
-    rows = embeddings[train].astype(np.float64)
-    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
-    scale = np.where(deviation > 0, deviation, 1.0)
-    return np.asarray((embeddings - mean) / scale, dtype=np.float32)

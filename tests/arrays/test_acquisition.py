@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from overread.arrays import BoolArray, FloatArray, IntArray, acquisition
+from overread.arrays import rows as rows_module
 from overread.arrays.acquisition import Pool, list_samplers, sampler, sampler_needs, select
 from overread.errors import ConfigError, DataError
 
@@ -159,8 +160,9 @@ def test_coreset_is_exact_k_centre_greedy(
     is_open = rng.random(n) < open_share
     pool = Pool(None, None, features, np.zeros(n, np.int64), is_open)
     with pytest.MonkeyPatch.context() as patch:  # so small that the few items fill many blocks and hot sets
-        for size, value in [("_CORESET_HOT", 3), ("_CORESET_ROWS", 4), ("_CORESET_CENTRES", 5)]:
-            patch.setattr(acquisition, size, value)
+        sizes = {"HOT": 3, "HOT_LIMIT": 6, "ROWS": 4, "CENTRES": 2, "PAIRS": 2}
+        for size, value in sizes.items():
+            patch.setattr(acquisition, f"_CORESET_{size}", value)
         found = select("coreset", pool, n, rng)
     # Without a labelled item the mean decides the first pick: its rounding must not decide between ties.
     if is_open.all() and n_values < 1000:
@@ -174,6 +176,7 @@ def test_coreset_is_exact_k_centre_greedy(
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_coreset_is_exact_across_blocks(n_labelled: int, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acquisition, "_CORESET_HOT", 16)
+    monkeypatch.setattr(acquisition, "_CORESET_HOT_LIMIT", 64)
     monkeypatch.setattr(acquisition, "_CORESET_ROWS", 100)
     monkeypatch.setattr(acquisition, "_CORESET_CENTRES", 30)
     rng = np.random.default_rng(n_labelled)
@@ -195,6 +198,37 @@ def test_coreset_is_exact_where_float32_products_are_not() -> None:
     pool = Pool(None, None, features, np.zeros(120, np.int64), is_open)
     found = select("coreset", pool, 110, rng)
     np.testing.assert_array_equal(found, naive_k_centre_greedy(features, is_open, 110))
+
+
+class Lazy:
+    """Rows that are not an array: they can be read by slice and by position, and count how many at once."""
+
+    def __init__(self, rows: FloatArray) -> None:
+        self._rows = rows
+        self.shape = rows.shape
+        self.dtype = rows.dtype
+        self.most = 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice | IntArray, /) -> FloatArray:
+        found = self._rows[rows].copy()
+        self.most = max(self.most, len(found))
+        return found
+
+
+def test_coreset_reads_rows_in_parts_and_picks_what_it_picks_from_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "BLOCK_BYTES", 1000)
+    for size, value in {"HOT": 8, "HOT_LIMIT": 16, "ROWS": 50, "CENTRES": 20}.items():
+        monkeypatch.setattr(acquisition, f"_CORESET_{size}", value)
+    features = np.random.default_rng(0).standard_normal((600, 5)).astype(np.float32)
+    is_open = np.arange(600) % 3 > 0
+    lazy = Lazy(features)
+    pools = [Pool(None, None, rows, np.zeros(600, np.int64), is_open) for rows in (features, lazy)]
+    found = [select("coreset", pool, 40, np.random.default_rng(0)) for pool in pools]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert lazy.most == 50
 
 
 def test_coreset_covers_better_than_random() -> None:

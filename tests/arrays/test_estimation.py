@@ -104,6 +104,33 @@ def test_the_result_is_made_of_distributions_and_repeats() -> None:
     assert json.loads(json.dumps(found.matrix.tolist())) == found.matrix.tolist()
 
 
+def test_of_many_items_a_sample_is_read_in_which_every_class_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimation, "MOST_ITEMS", 400)
+    features, labels = blobs(2000, 3)
+    noisy = flip_labels(labels, symmetric_matrix(3, 0.3), generator(0))
+    noisy[noisy == 2] = 1
+    noisy[7] = 2
+    found = estimate_noise(features, noisy, 3, generator(5))
+    assert found.posterior.shape == (400, 3)
+    assert len(set(found.items.tolist())) == 400
+    assert 7 in found.items
+    assert np.bincount(noisy[found.items])[:2] / 400 == pytest.approx(np.bincount(noisy)[:2] / 2000, abs=0.01)
+    # What it does not look at does not matter; what it looks at is estimated as if there were nothing else.
+    unread = features.copy()
+    unread[np.setdiff1d(np.arange(2000), found.items)] = np.nan
+    assert (estimate_noise(unread, noisy, 3, generator(5)).posterior == found.posterior).all()
+
+
+def test_up_to_the_limit_everything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = blobs(300, 3)
+    noisy = flip_labels(labels, symmetric_matrix(3, 0.3), generator(0))
+    without_limit = estimate_noise(features, noisy, 3, generator(5))
+    monkeypatch.setattr(estimation, "MOST_ITEMS", 300)
+    found = estimate_noise(features, noisy, 3, generator(5))
+    assert found.items.tolist() == list(range(300))
+    assert (found.posterior == without_limit.posterior).all()
+
+
 def test_shift_and_common_scale_of_the_features_do_not_matter() -> None:
     features, labels = blobs(200, 3)
     noisy = flip_labels(labels, symmetric_matrix(3, 0.3), generator(0))

@@ -117,6 +117,32 @@ def test_a_resumed_window_goes_on_to_the_bit() -> None:
     assert not np.isnan(whole.values()).all()
 
 
+def test_a_window_whose_rows_lie_elsewhere_is_the_same_and_goes_on_from_them() -> None:
+    rng = np.random.default_rng(0)
+    pushes = [(e, rng.permutation(5)[:4], rng.random(4), rng.normal(size=(4, 2))) for e in range(7)]
+    kept: dict[int, FloatArray] = {}
+
+    def rows_of(epoch: int, new: bool) -> FloatArray:
+        if new:
+            kept[epoch] = np.full((5, 3), np.nan, np.float32)  # what was not pushed must not be looked at
+        return kept[epoch]
+
+    whole, first, second = VogWindow(5, 3, 3), VogWindow(5, 3, 3, rows_of), VogWindow(5, 3, 3, rows_of)
+    for push in pushes:
+        whole.push(*push)
+    for push in pushes[:4]:
+        first.push(*push)
+    state = {name: array.copy() for name, array in first.state().items()}
+    assert state["rows"].size == 0
+    for push in pushes[4:6]:  # an epoch has rows of its own: what comes after a state was stored does not spoil it
+        first.push(*push)
+    second.load_state(state)
+    for push in pushes[4:]:
+        second.push(*push)
+    np.testing.assert_array_equal(second.values(), whole.values())
+    assert sorted(kept) == list(range(7))
+
+
 def test_a_loaded_window_owns_its_arrays() -> None:
     first, second = VogWindow(2, 3, 2), VogWindow(2, 3, 2)
     second.load_state(first.state())

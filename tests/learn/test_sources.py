@@ -96,4 +96,4 @@ def test_arrays_of_another_kind_are_refused(images: NDArray[np.uint8]) -> None:
     with pytest.raises(DataError, match=r"\(7, 16, 16\) uint8"):
         PixelSource(images[..., 0], None, HALF, False, CPU)
     with pytest.raises(DataError, match="float64"):
-        FeatureSource(np.zeros((2, 2)), CPU)  # type: ignore[arg-type]
+        FeatureSource(np.zeros((2, 2)), CPU)
