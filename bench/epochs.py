@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from measure import Seconds, Step, timed
 from naive import vog_of_history
-from naive_torch import MEAN, STD, Classifier, Loader, coteaching_epoch, gradients_of_pass
+from naive_torch import MEAN, STD, Classifier, Loader, coteaching_epoch, gradients_of_pass, new_optimizer
 from numpy.typing import NDArray
 
 from overread.arrays import FloatArray, IntArray
@@ -126,9 +126,7 @@ class _EpochClock(Silent):
 
 def naive_epoch(networks: list[Classifier], loader: Loader, with_vog: bool) -> Step:
     """A step that runs one epoch of co-teaching in the published way, with its two further passes for VOG or not."""
-    optimizers = [
-        torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4) for network in networks
-    ]
+    optimizers = [new_optimizer(network) for network in networks]
     if not with_vog:
         return timed(lambda: coteaching_epoch(networks, optimizers, loader, FORGET_RATE))
     # As many matrices as the window has epochs; which numbers they hold makes no difference to the time.

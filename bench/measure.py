@@ -60,6 +60,8 @@ class Benchmark(Generic[I]):
     """Sizes and settings of the work, for the output."""
     also: Mapping[str, Callable[[I], Step]] = field(default_factory=dict)
     """Further ways that are timed beside the three."""
+    slow: frozenset[str] = frozenset()
+    """Those of `also` that take a minute to prepare, which --quick leaves out."""
     memory: bool = False
     """Whether peaks of memory are measured; the module must then not import torch."""
 

@@ -4,11 +4,14 @@ One image at a time through PIL, a `DataLoader` in the same process, networks in
 VOG one more pass in training mode per network and epoch.  Not to be made faster.
 """
 
-from collections.abc import Sized
-from typing import Any
+import tempfile
+from collections.abc import Callable, Sized
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from naive import relabel, vog_of_history
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
@@ -22,10 +25,15 @@ __all__ = [
     "Classifier",
     "FeatureItems",
     "ImageItems",
+    "Plan",
+    "Study",
     "coteaching_epoch",
     "eval_transform",
     "features_of",
     "gradients_of_pass",
+    "new_optimizer",
+    "probabilities_of",
+    "simulate",
     "train_transform",
 ]
 
@@ -109,8 +117,12 @@ def coteaching_epoch(
     loader: Loader,
     forget_rate: float,
     vogs: list[FloatArray] | None = None,
-) -> None:
-    """One epoch in which each of two networks learns what the other one picks; vogs: (N,) for each network."""
+) -> list[int]:
+    """The picks of the first network in an epoch in which each of two learns what the other one picks.
+
+    vogs: (N,) for each network.  One network learns what it picks itself.
+    """
+    believed = []
     for network in networks:
         network.train()
     for images, labels, indices in loader:
@@ -120,10 +132,12 @@ def coteaching_epoch(
             loss = cross_entropy(logits, labels, reduction="none").detach().numpy()
             vog = vogs[number][indices.numpy()] if vogs is not None else None
             picks.append(picked(loss, vog, forget_rate))
+        believed += indices[picks[0]].tolist()
         for logits, optimizer, of_peer in zip(outputs, optimizers, reversed(picks), strict=True):
             optimizer.zero_grad()
             cross_entropy(logits[of_peer], labels[of_peer]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+    return believed
 
 
 def picked(loss: FloatArray, vog: FloatArray | None, forget_rate: float) -> list[int]:
@@ -163,3 +177,75 @@ def features_of(backbone: nn.Module, loader: Loader) -> FloatArray:
         for images, _, _ in loader:
             rows.append(backbone(images).numpy())
     return np.concatenate(rows)
+
+
+def probabilities_of(network: Classifier, loader: Loader) -> FloatArray:
+    """Class probabilities (N, C) of all items, in evaluation mode and without gradients."""
+    network.eval()
+    rows = []
+    with torch.no_grad():
+        for images, _, _ in loader:
+            rows.append(network(images)[0].softmax(dim=1).numpy())
+    return np.concatenate(rows)
+
+
+def new_optimizer(network: nn.Module) -> torch.optim.SGD:
+    """SGD with the published settings."""
+    return torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+
+
+class Study(NamedTuple):
+    """Two networks and three views of the data."""
+
+    networks: list[Classifier]
+    training: Callable[[IntArray, list[int]], Loader]
+    """(labels of all items, positions) -> these items, shuffled and augmented, with their position among them."""
+    pool: Loader
+    """All training items in order, under the evaluation transform."""
+    test: Loader
+
+
+class Plan(NamedTuple):
+    """How long everything takes."""
+
+    epochs: int
+    warmup_epochs: int
+    window: int
+    forget_rate: float
+    rounds: int
+    budget: int
+    update_epochs: int
+
+
+def simulate(study: Study, given: IntArray, reference: IntArray, plan: Plan) -> IntArray:
+    """The labels after both phases, the second one by entropy; every round is scored on the test set."""
+    networks = study.networks
+    optimizers = [new_optimizer(network) for network in networks]
+    loader = study.training(given, list(range(len(given))))
+    histories: list[list[FloatArray]] = [[] for _ in networks]
+    vogs: list[FloatArray] = []
+    believed: list[int] = []
+    for epoch in range(plan.epochs):
+        use_vog = epoch >= plan.warmup_epochs
+        believed = coteaching_epoch(networks, optimizers, loader, plan.forget_rate, vogs if use_vog else None)
+        vogs = []
+        for number, network in enumerate(networks):
+            histories[number] = [*histories[number], gradients_of_pass(network, loader)][-plan.window :]
+            with tempfile.TemporaryDirectory() as folder:
+                vogs.append(vog_of_history(histories[number], Path(folder)))
+
+    labels, bought = given, list[int]()
+    network = networks[0]
+    probabilities_of(network, study.test)
+    for _ in range(plan.rounds):
+        probs = probabilities_of(network, study.pool)
+        entropy = -(probs * np.log(probs + 1e-12)).sum(axis=1)
+        pool = [i for i in np.argsort(-entropy).tolist() if i not in believed and i not in bought]
+        bought = bought + pool[: plan.budget]
+        labels = relabel(given, bought, reference[bought])
+        optimizer = new_optimizer(network)
+        loader = study.training(labels, believed + bought)
+        for _ in range(plan.update_epochs):
+            coteaching_epoch([network], [optimizer], loader, 0.0)
+        probabilities_of(network, study.test)
+    return labels

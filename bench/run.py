@@ -69,6 +69,8 @@ def measure(name: str, benchmark: Benchmark[Any], size: int, rounds: int, quick:
     """The outcome as it is printed.  `speedup` = naive / value, `of_limit` = limit / value."""
     inputs = benchmark.inputs(size, quick)
     ways = {"naive": benchmark.naive, "value": benchmark.value, "limit": benchmark.limit, **benchmark.also}
+    if quick:
+        ways = {way: prepare for way, prepare in ways.items() if way not in benchmark.slow}
     times = take_turns({way: prepare(inputs) for way, prepare in ways.items()}, rounds, warm_up=not quick)
     wall, cpu = figures(times, "wall"), figures(times, "cpu")
     details: dict[str, Any] = {

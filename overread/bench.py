@@ -1,4 +1,4 @@
-"""Grids of simulations in parallel processes: checked before they start, resumable, failures kept apart.
+"""Grids of simulations, many at a time: checked before they start, resumable, failures kept apart.
 
     OUT/bench.json              the plan
     OUT/bench.lock              held while a bench works in OUT
@@ -10,7 +10,6 @@ What is complete on disk is never made again, so a bench that was stopped goes o
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +17,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from overread.comparison import PLAN, write_tables
-from overread.config import Config, load_config
+from overread.config import Cluster, Config, load_config
 from overread.data.dataset import load_dataset
 from overread.errors import ConfigError, RunError, name_some
 from overread.files import write_json
 from overread.grid import Grid, PlannedRun, plan_runs, read_grid, with_budgets
 from overread.locks import take_lock
 from overread.progress import Reporter, Silent
-from overread.workers import ERROR, Runner, data_digest, is_complete, run_all, run_folder, simulate_run
+from overread.workers import (
+    ERROR,
+    Runner,
+    data_digest,
+    is_complete,
+    run_all,
+    run_folder,
+    simulate_run,
+    workforce,
+)
 
 __all__ = ["run_bench"]
 
@@ -40,38 +48,45 @@ class DataFacts(NamedTuple):
 
 
 def run_bench(
-    grid: Path, out: Path, workers: int, reporter: Reporter | None = None, run: Runner = simulate_run
+    grid: Path,
+    out: Path,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+    run: Runner = simulate_run,
+    cluster: Cluster = "none",
 ) -> Path:
     """The path of `out/results.md`, after every run of the `grid` file that was not complete has been run.
 
-    `workers` processes share the cores evenly.  `run` (importable, for it is called in other processes) makes one
-    run folder complete.  Everything is checked before the first run starts; then one run's failure stops no other.
+    `workers` runs at a time, in processes of this machine or, with `cluster`, in tasks of Ray: see
+    `overread.workers.workforce`.  On a cluster `out`, the data and the cache must be on a file system that all
+    machines share.  `run` (importable, for it is called in other processes) makes one run folder complete.
+    Everything is checked before the first run starts; then one run's failure stops no other.
     Errors: ConfigError or DataError before anything starts; RunError where another process benches in `out` or where
-    runs there have other settings or data; RunError at the end where runs failed, after the tables are written.
-    KeyboardInterrupt stops the processes; the same call goes on.
+    runs there have other settings or data; MissingExtraError or RunError where the cluster cannot be had; RunError at
+    the end where runs failed, after the tables are written.  KeyboardInterrupt stops the processes; the same call
+    goes on.
     """
     reporter = reporter or Silent()
     asked = read_grid(grid)
-    cores = os.cpu_count() or 1
-    threads = max(1, cores // workers)
     data = _data_facts(reporter)
     runs = with_budgets(plan_runs(asked, out), lambda config: data(config).n_train)
     digests = {each.slug: data(each.config).digest for each in runs}
-    out.mkdir(parents=True, exist_ok=True)
-    with take_lock(out / LOCK):
-        _refuse_other_data(runs, digests, "than the grid names now")
-        runs = [_with_config(each, _settled(each.config, threads)) for each in runs]
-        _write_plan(out, asked, runs, f"overread bench {grid} --out {out} --workers {workers}", cores, workers)
-        todo = [each for each in runs if not is_complete(each)]
-        for each in runs:
-            # Of an earlier try: what is open is tried again, and what is complete did not fail.
-            (run_folder(each) / ERROR).unlink(missing_ok=True)
-        if todo:
-            _warm_up(todo, digests, reporter)
-            run_all(todo, workers, threads, len(runs) - len(todo), out / "phase1", reporter, run)
-            _refuse_other_data(runs, digests, "than the bench began with")
-        table = write_tables(out)
-        failed = [each for each in runs if (run_folder(each) / ERROR).exists() and not is_complete(each)]
+    with workforce(workers, cluster) as crew:
+        out.mkdir(parents=True, exist_ok=True)
+        with take_lock(out / LOCK):
+            _refuse_other_data(runs, digests, "than the grid names now")
+            runs = [_with_config(each, _settled(each.config, crew.threads)) for each in runs]
+            _write_plan(out, asked, runs, _command(grid, out, crew.workers, cluster), crew.cores, crew.workers)
+            todo = [each for each in runs if not is_complete(each)]
+            for each in runs:
+                # Of an earlier try: what is open is tried again, and what is complete did not fail.
+                (run_folder(each) / ERROR).unlink(missing_ok=True)
+            if todo:
+                _warm_up(todo, digests, reporter)
+                run_all(todo, crew, len(runs) - len(todo), out / "phase1", reporter, run)
+                _refuse_other_data(runs, digests, "than the bench began with")
+            table = write_tables(out)
+            failed = [each for each in runs if (run_folder(each) / ERROR).exists() and not is_complete(each)]
     if failed:
         first = (run_folder(failed[0]) / ERROR).read_text(encoding="utf-8").splitlines()[0]
         raise RunError(
@@ -144,6 +159,11 @@ def _leaves(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 def _with_config(run: PlannedRun, config: Config) -> PlannedRun:
     return PlannedRun(run.dataset, run.noise, run.arm, run.seed, run.slug, config, None)
+
+
+def _command(grid: Path, out: Path, workers: int, cluster: Cluster) -> str:
+    on_ray = " --cluster ray" if cluster == "ray" else ""
+    return f"overread bench {grid} --out {out} --workers {workers}{on_ray}"
 
 
 def _write_plan(out: Path, grid: Grid, runs: Sequence[PlannedRun], command: str, cores: int, workers: int) -> None:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -25,6 +26,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class Machines(Enum):
+    """Where runs are computed; typer wants an enumeration."""
+
+    NONE = "none"
+    RAY = "ray"
+
 
 Settings = Annotated[
     list[str] | None,
@@ -92,18 +101,31 @@ def simulate(
         typer.echo(f"report: {write_report(run)}")
 
 
-@app.command(epilog="Example: overread bench grids/frozen.yaml --out runs/frozen --workers 2")
+@app.command(
+    epilog="Examples: overread bench grids/frozen.yaml --out runs/frozen --workers 2  |  "
+    "RAY_ADDRESS=10.0.0.1:6379 overread bench grids/frozen.yaml --out /shared/frozen --cluster ray"
+)
 def bench(
     grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="Methods x samplers x noise x seeds.")],
     out: Annotated[Path, typer.Option(help="Folder of the runs, the table and the figures.")] = Path("runs/bench"),
-    workers: Annotated[int, typer.Option(min=1, help="Parallel processes.")] = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at a time; by default 2, or one for each CPU of the cluster at RAY_ADDRESS."),
+    ] = None,
+    cluster: Annotated[
+        Machines,
+        typer.Option(
+            help="none: processes of this machine. ray: tasks on the Ray cluster at RAY_ADDRESS, else on a Ray of "
+            "this machine; runs, data and cache must be on a file system that all machines share."
+        ),
+    ] = Machines.NONE,
 ) -> None:
     """Run a grid of simulations; write one table with intervals and paired tests, and a figure per data set."""
     _check_alone("bench")
     from overread.bench import run_bench
     from overread.progress import Bars
 
-    typer.echo(f"table: {run_bench(grid, out, workers, Bars())}")
+    typer.echo(f"table: {run_bench(grid, out, workers, Bars(), cluster=cluster.value)}")
 
 
 @app.command(epilog="Example: overread doctor study.yaml --set device=cuda")

@@ -22,6 +22,7 @@ from overread.yaml_files import parse_yaml, read_yaml_file
 __all__ = [
     "PRESETS",
     "ActiveConfig",
+    "Cluster",
     "Config",
     "DataConfig",
     "LnlConfig",
@@ -31,6 +32,7 @@ __all__ = [
     "load_config",
 ]
 
+Cluster = Literal["none", "ray"]
 DataFormat = Literal["npz", "folder", "csv", "hdf5", "medmnist"]
 NoiseKind = Literal["symmetric", "class-dependent", "instance-dependent", "given"]
 LnlMethod = Literal["cross-entropy", "co-teaching", "co-teaching-vog"]
@@ -180,6 +182,9 @@ class Config(_Section):
     )
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="CPU threads; none = all cores")
     checkpoint_seconds: Annotated[float, Field(ge=0.0)] = Field(30.0, description="least time between checkpoints")
+    cluster: Cluster = Field(
+        "none", description="ray: large sets are embedded and scored by the cluster at RAY_ADDRESS"
+    )
     data: DataConfig = DataConfig()
     noise: NoiseConfig = NoiseConfig()
     model: ModelConfig = ModelConfig()
@@ -205,13 +210,13 @@ class Config(_Section):
         return self.model_dump(mode="json")
 
     def identity(self) -> str:
-        """A short digest of everything that can change a result: `out`, cache folder and checkpoint times cannot."""
+        """A short digest of everything that can change a result; `settings_of_results` says what cannot."""
         return hashlib.sha256(json.dumps(self.settings_of_results(), sort_keys=True).encode()).hexdigest()[:16]
 
     def settings_of_results(self) -> dict[str, Any]:
-        """The settings without those that cannot change a result."""
+        """The settings without those that cannot change a result: where it is kept, and who computes it."""
         values = self.settings()
-        for key in ("out", "checkpoint_seconds"):
+        for key in ("out", "checkpoint_seconds", "cluster"):
             values.pop(key)
         values["data"].pop("cache")
         return values

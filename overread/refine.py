@@ -22,7 +22,7 @@ from overread.arrays.acquisition import Pool, sampler_needs, select
 from overread.arrays.rows import RowArray
 from overread.config import Config
 from overread.data.dataset import Dataset, load_dataset
-from overread.errors import RunError, name_some
+from overread.errors import ConfigError, RunError, name_some
 from overread.files import without_nan
 from overread.learn.checkpoint import load_checkpoint, pack_module, save_checkpoint, unpack_module
 from overread.learn.crew import begin, dismiss, fine_tune, follow, is_wanted, score
@@ -30,7 +30,7 @@ from overread.learn.device import resolve_device, set_threads
 from overread.learn.methods import get_method
 from overread.learn.models import Network
 from overread.learn.phase1 import Phase1, run_phase1
-from overread.learn.processes import Processes, launched_processes
+from overread.learn.processes import Processes, launched_processes, number_launched
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
 from overread.oracle import Oracle, SimulatedOracle, load_reads, save_reads
@@ -62,6 +62,8 @@ def simulate(config: Config, reporter: Reporter | None = None, phase1_folder: Pa
     Errors: an OverreadError that names what is wrong; nothing is written before data and configuration were checked.
     """
     reporter = reporter or Silent()
+    if config.cluster == "ray" and number_launched() > 1:
+        raise ConfigError("cluster=ray and a launcher of several processes share the same work: leave one of them out")
     processes = launched_processes(config.device, config.precision == "bfloat16")
     # After the launch, which may set the number of threads too.
     threads = set_threads(config.threads)

@@ -1,33 +1,90 @@
-"""Runs in parallel processes: one that fails or dies stops no other, and none outlives the bench.
+"""Runs side by side, in processes of this machine or on a Ray cluster: one that fails or dies stops no other.
 
-A worker imports little before it begins, since every process pays for it.
+What there is to do and what is complete is decided once, in `run_all`; the two executors only settle jobs.  A worker
+imports little before it begins, since every process pays for it.
 """
 
 import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
-from overread.config import Config
+from overread.cluster import LIBRARY_THREADS, cluster_session, names_cluster, run_tasks
+from overread.config import Cluster, Config
 from overread.errors import OverreadError, RunError
 from overread.files import write_text
 from overread.grid import PlannedRun
+from overread.locks import take_lock
 from overread.progress import Reporter, Silent
 from overread.results import read_results
+from overread.run import LOCK
 
-__all__ = ["ERROR", "Runner", "data_digest", "is_complete", "run_all", "run_folder", "simulate_run"]
+__all__ = [
+    "ERROR",
+    "Runner",
+    "Workforce",
+    "data_digest",
+    "is_complete",
+    "run_all",
+    "run_folder",
+    "simulate_run",
+    "workforce",
+]
 
 Runner = Callable[[Config, Path], object]
+Job = list[PlannedRun]
+"""Runs that share phase 1: the first makes it, the others find it."""
+Executor = Callable[[Sequence[Job], int, Path, Runner, Callable[[], None]], None]
+"""Settles every run of the jobs: `jobs, threads, phase1_folder, run, tick`; calls `tick` now and then."""
 ERROR = "error.txt"
-LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+WORKERS = 2
+# How long a task waits for a run folder that a worker still holds which Ray gave up: Ray ends such workers, and a file
+# server frees the locks of a lost machine, within a minute or two.
+PATIENCE = 300.0
+
+
+class Workforce(NamedTuple):
+    """Who settles runs."""
+
+    cores: int
+    """CPUs of the machine or the cluster."""
+    workers: int
+    """Runs at a time."""
+    threads: int
+    """CPU threads of each run."""
+    execute: Executor
+
+
+@contextmanager
+def workforce(workers: int | None, cluster: Cluster) -> Iterator[Workforce]:
+    """A block with processes of this machine, or with Ray, for `workers` runs at a time.
+
+    workers: none = 2, or as many as the cluster that $RAY_ADDRESS names has CPUs.  On this machine runs share the
+    cores evenly, also under a Ray of its own; on another cluster each has one CPU.
+    Errors: as in `overread.cluster.cluster_session`.
+    """
+    if cluster == "ray" and names_cluster():
+        with cluster_session() as cpus:
+            yield Workforce(cpus, workers or cpus, 1, partial(_on_ray, at_once=workers))
+        return
+    cores, workers = os.cpu_count() or 1, workers or WORKERS
+    threads = max(1, cores // workers)
+    if cluster == "ray":
+        with cluster_session(workers):
+            yield Workforce(cores, workers, threads, partial(_on_ray, at_once=workers))
+    else:
+        yield Workforce(cores, workers, threads, partial(_in_processes, workers=workers))
 
 
 def simulate_run(config: Config, phase1_folder: Path) -> None:
@@ -61,8 +118,7 @@ def data_digest(run: PlannedRun) -> str | None:
 
 def run_all(
     todo: Sequence[PlannedRun],
-    workers: int,
-    threads: int,
+    crew: Workforce,
     done: int,
     phase1_folder: Path,
     reporter: Reporter,
@@ -70,13 +126,12 @@ def run_all(
 ) -> None:
     """Settle every run of `todo`: complete, or with the reason in `error.txt` of its folder.
 
-    `workers` processes with `threads` threads each; `done` runs were complete before and count in the bar.
-    KeyboardInterrupt ends the processes, whose runs can be resumed.
+    `done` runs were complete before and count in the bar.  KeyboardInterrupt ends the processes, whose runs can be
+    resumed.
     """
-    # Runs of one phase 1 go to one process, one after another: the first makes it, the others find it.
     jobs = [list(group) for _, group in groupby(todo, key=PlannedRun.phase1_key)]
     open_runs = {each.slug: each for each in todo}
-    with reporter.task("runs", len(todo) + done, done) as advance, _environment(LIBRARY_THREADS, str(threads)):
+    with reporter.task("runs", len(todo) + done, done) as advance:
 
         def tick() -> None:
             settled = [slug for slug, each in open_runs.items() if _is_settled(each)]
@@ -84,6 +139,19 @@ def run_all(
                 del open_runs[slug]
             advance(len(settled))
 
+        crew.execute(jobs, crew.threads, phase1_folder, run, tick)
+        tick()
+
+
+def _is_settled(run: PlannedRun) -> bool:
+    return (run_folder(run) / ERROR).exists() or is_complete(run)
+
+
+def _in_processes(
+    jobs: Sequence[Job], threads: int, phase1_folder: Path, run: Runner, tick: Callable[[], None], workers: int
+) -> None:
+    """The executor for this machine: `workers` processes, each with a job at a time."""
+    with _environment(LIBRARY_THREADS, str(threads)):
         broken = _run_jobs(jobs, workers, phase1_folder, run, tick)
         # A process that dies takes its neighbours with it, so each suspect gets a process to itself.
         for job in broken:
@@ -91,11 +159,60 @@ def run_all(
                 if _run_jobs([left], 1, phase1_folder, run, tick):
                     culprit = next(each for each in left if not _is_settled(each))
                     _record(culprit, "the process of this run was killed, perhaps because memory ran out")
+
+
+def _on_ray(
+    jobs: Sequence[Job],
+    threads: int,
+    phase1_folder: Path,
+    run: Runner,
+    tick: Callable[[], None],
+    at_once: int | None,
+) -> None:
+    """The executor for a Ray cluster: a task for each run; a job's other runs begin when its phase 1 is there."""
+    waiting = deque((job, job[0]) for job in jobs)
+
+    def done(job: Job, is_made: Callable[[], bool]) -> None:
+        first, *others = job
+        try:
+            there = is_made()
+        except Exception as error:
+            # Of Ray itself; what a run raises is recorded where it runs.
+            _record(first, str(error).splitlines()[0], str(error))
+            there = False
+        # Where the first failed, phase 1 may be missing: the next one tries, and no two make it side by side.
+        following = [[each] for each in others] if there else [others] if others else []
+        waiting.extend((each, each[0]) for each in following)
         tick()
 
+    gpu = any(job[0].config.device.startswith("cuda") for job in jobs)
+    run_tasks(settle_alone, (phase1_folder, run, PATIENCE), waiting, done, at_once, threads, gpu)
 
-def _is_settled(run: PlannedRun) -> bool:
-    return (run_folder(run) / ERROR).exists() or is_complete(run)
+
+def settle_alone(shared: tuple[Path, Runner, float], planned: PlannedRun) -> bool:
+    """Settle a run in a Ray task; whether it is complete.  The task may be one that Ray repeats without need."""
+    phase1_folder, run, patience = shared
+
+    def run_alone(config: Config, phase1_folder: Path) -> None:
+        _wait_until_free(run_folder(planned) / LOCK, patience)
+        if not is_complete(planned):
+            run(config, phase1_folder)
+
+    _work([planned], phase1_folder, run_alone)
+    return is_complete(planned)
+
+
+def _wait_until_free(lock: Path, patience: float) -> None:
+    """Return when no process holds `lock`; RunError where one still does after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while lock.exists():
+        try:
+            with take_lock(lock):
+                return
+        except RunError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(min(1.0, patience))
 
 
 def _run_jobs(

@@ -36,6 +36,7 @@ ALTERNATIVES: dict[str, Any] = {
     "device": "cpu",
     "threads": 3,
     "checkpoint_seconds": 1.5,
+    "cluster": "ray",
     "data.path": "other.npz",
     "data.format": "csv",
     "data.image_size": 64,
@@ -103,7 +104,7 @@ OTHER_PARTS = {
     "noise.column": {"noise.kind": "given"},
 }
 # These cannot change a result.
-NO_PART_OF_THE_IDENTITY = {"out", "checkpoint_seconds", "data.cache"}
+NO_PART_OF_THE_IDENTITY = {"out", "checkpoint_seconds", "cluster", "data.cache"}
 CONTRACT = {
     "preset",
     "seed",

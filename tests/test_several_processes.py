@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from torchrun import torchrun
 
 from overread.cli import main
 from overread.config import load_config
+from overread.errors import ConfigError
 from overread.progress import Advance, Silent
 from overread.refine import simulate
 from overread.results import READS
@@ -62,12 +64,9 @@ def test_two_processes_make_the_run_of_one(tmp_path: Path, settings: tuple[str, 
     assert outcome.stdout.count("report:") == 1
 
 
-@pytest.mark.slow
-def test_one_process_goes_on_where_two_were_stopped(tmp_path: Path) -> None:
-    settings = ["checkpoint_seconds=0", *NO_BATCH_NORM]
-    alone = simulate(load_config(settings=[*tiny_settings(tmp_path), *settings, f"out={tmp_path / 'alone'}"]))
-    script = tmp_path / "stopped.py"
-    # The first process dies right after the checkpoint of the third epoch, and takes the other with it.
+def stopping_script(folder: Path, rank: int) -> str:
+    """A script of which the process `rank` dies right after the checkpoint of the third epoch, and takes the others."""
+    script = folder / "stopped.py"
     script.write_text(
         "import os, sys\n"
         "from overread.cli import main\n"
@@ -75,20 +74,53 @@ def test_one_process_goes_on_where_two_were_stopped(tmp_path: Path) -> None:
         "save = Checkpointer.save_if_due\n"
         "def save_and_die(self, epoch, *rest):\n"
         "    save(self, epoch, *rest)\n"
-        "    if epoch == 2 and self.path:\n"
+        f"    if epoch == 2 and os.environ.get('RANK', '0') == '{rank}':\n"
         "        os._exit(9)\n"
         "Checkpointer.save_if_due = save_and_die\n"
         "main()\n"
     )
-    texts = [part for text in (*tiny_settings(tmp_path), *settings) for part in ("--set", text)]
-    assert torchrun(2, str(script), "simulate", *texts).returncode != 0
+    return str(script)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_process_goes_on_where_two_were_stopped(tmp_path: Path, rank: int) -> None:
+    settings = [*tiny_settings(tmp_path), "checkpoint_seconds=0", *NO_BATCH_NORM]
+    alone = simulate(load_config(settings=[*settings, f"out={tmp_path / 'alone'}"]))
+    texts = [part for text in settings for part in ("--set", text)]
+    assert torchrun(2, stopping_script(tmp_path, rank), "simulate", *texts).returncode != 0
     assert list((tmp_path / "run" / "checkpoints").glob("*in-progress*"))
     tasks = Started()
-    resumed = simulate(load_config(settings=[*tiny_settings(tmp_path), *settings]), tasks)
-    assert tasks.done["phase 1, co-teaching-vog"] == 3
+    resumed = simulate(load_config(settings=settings), tasks)
+    # Where the second one dies, the first may not have come to this checkpoint.
+    assert tasks.done["phase 1, co-teaching-vog"] in ([3] if rank == 0 else [2, 3])
     assert resumed["complete"]
     assert reads(tmp_path / "run") == reads(tmp_path / "alone")
     assert resumed["rounds"][-1]["test"]["macro_f1"] == pytest.approx(alone["rounds"][-1]["test"]["macro_f1"], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_where_one_was_stopped(tmp_path: Path) -> None:
+    settings = [*tiny_settings(tmp_path), "checkpoint_seconds=0", *NO_BATCH_NORM]
+    alone = simulate(load_config(settings=[*settings, f"out={tmp_path / 'alone'}"]))
+    texts = [part for text in settings for part in ("--set", text)]
+    command = [sys.executable, stopping_script(tmp_path, 0), "simulate", *texts]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 9
+    (half,) = (tmp_path / "run" / "checkpoints").glob("*in-progress*")
+    outcome = torchrun(2, "-m", "overread", "simulate", *texts)
+    assert outcome.returncode == 0, outcome.stderr
+    assert not half.exists()
+    assert reads(tmp_path / "run") == reads(tmp_path / "alone")
+    together = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert together["rounds"][-1]["test"]["macro_f1"] == pytest.approx(
+        alone["rounds"][-1]["test"]["macro_f1"], abs=1e-9
+    )
+
+
+def test_several_processes_and_a_cluster_are_one_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"cluster=ray.*leave one of them out"):
+        simulate(load_config(settings=[*tiny_settings(tmp_path), "cluster=ray"]))
 
 
 @pytest.mark.slow

@@ -211,6 +211,7 @@ def run_once(file: Path, size: int, picks: int) -> dict[str, Any]:
         input_dim=WIDTH,
         model=config.model,
         processes=processes,
+        noise_items=everything,
         noise_features=EmbeddingRows(rows, everything),
         data_digest=f"scale {size}",
     )

@@ -10,11 +10,13 @@ symmetric noise.  Penalty and starting rate are chosen by the likelihood of held
 is needed.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.noise import checked_labels, symmetric_matrix
@@ -22,7 +24,7 @@ from overread.arrays.rows import RowArray
 from overread.arrays.splits import subsample
 from overread.errors import DataError
 
-__all__ = ["NoiseEstimate", "estimate_noise"]
+__all__ = ["MOST_ITEMS", "NoiseEstimate", "estimate_noise"]
 
 # More items than these hardly move the estimate, and it would not end.
 MOST_ITEMS = 20_000
@@ -68,7 +70,7 @@ class _Problem(NamedTuple):
     X: FloatArray  # (N, D + 1)
     given: IntArray  # (N,)
     fold: IntArray  # (N,)
-    weights: FloatArray  # (N, K): one over the size of the training part, 0 where the item is held out
+    weights: FloatArray  # (K, N): one over the size of the training part, 0 where the item is held out
     n_classes: int
 
 
@@ -82,13 +84,16 @@ class _Fit(NamedTuple):
     score: float
 
 
-def estimate_noise(features: RowArray, given: IntArray, n_classes: int, rng: np.random.Generator) -> NoiseEstimate:
+def estimate_noise(
+    features: RowArray, given: IntArray, n_classes: int, rng: np.random.Generator, threads: int = 1
+) -> NoiseEstimate:
     """The noise matrix, prior, rate and posterior that explain `given` labels best, see `NoiseEstimate`.
 
     `features` (N, D) are any finite floats in which a linear model can tell the classes apart, such as embeddings;
     they are centred, scaled by one number and projected to at most 128 principal components.  `given` are (N,)
     integers in 0 .. C-1; `rng` draws the folds.  Of more than 20,000 items it looks at so many, drawn with every given
-    class at its share: time and memory are then bounded, and only these rows are read.
+    class at its share: time and memory are then bounded, and only these rows are read.  `threads` that work at a time
+    change nothing but the time; meanwhile matrix products have one thread each, in all of the process.
 
     What no estimate from noisy labels can know: features in which the classes overlap look like label noise, so the
     rate is then overestimated; noise beyond the limit of identifiability is not seen.
@@ -110,24 +115,36 @@ def estimate_noise(features: RowArray, given: IntArray, n_classes: int, rng: np.
         known = np.eye(n_classes)
         return NoiseEstimate(known, known[present[0]], 0.0, items, known[given], 0.0)
 
-    X = _projected(looked_at, rng)
-    fold, n_folds = _stratified_folds(compact, rng)
-    trained = fold[:, None] != np.arange(n_folds)
-    problem = _Problem(X, compact, fold, trained / trained.sum(axis=0), len(present))
-    limit = (len(present) - 1) / len(present)
-    starts = [rate for rate in START_RATES if rate < limit - 1e-9]
-    # The best penalty depends on features and noise, hardly on the start: one after the other, not the product.
-    fits = [(_expectation_maximisation(problem, penalty, starts[0]), penalty) for penalty in PENALTIES]
-    penalty = max(fits, key=lambda fit: fit[0].score)[1]
-    candidates = [fit for fit, _ in fits]
-    candidates += [_expectation_maximisation(problem, penalty, start) for start in starts[1:]]
-    best = max(candidates, key=lambda fit: fit.score)
+    # Products are small: with threads of their own they take longer, and their sums depend on the number.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        best = _best_fit(looked_at, compact, len(present), rng, pool)
 
     matrix, prior, posterior = np.eye(n_classes), np.zeros(n_classes), np.zeros((len(given), n_classes))
     matrix[np.ix_(present, present)] = best.matrix
     prior[present] = best.prior
     posterior[:, present] = best.posterior
     return NoiseEstimate(matrix, prior, best.rate, items, posterior, best.score)
+
+
+def _best_fit(
+    features: FloatArray, compact: IntArray, n_classes: int, rng: np.random.Generator, pool: ThreadPoolExecutor
+) -> _Fit:
+    """The fit under which held-out labels are most likely; compact: (N,) classes of which each was given."""
+    X = _projected(features, rng)
+    fold, n_folds = _stratified_folds(compact, rng)
+    trained = fold != np.arange(n_folds)[:, None]
+    problem = _Problem(X, compact, fold, trained / trained.sum(axis=1, keepdims=True), n_classes)
+    limit = (n_classes - 1) / n_classes
+    starts = [rate for rate in START_RATES if rate < limit - 1e-9]
+
+    def fitted(penalty: float, start: float) -> _Fit:
+        return _expectation_maximisation(problem, penalty, start)
+
+    # The best penalty depends on features and noise, hardly on the start: one after the other, not the product.
+    fits = list(pool.map(lambda penalty: fitted(penalty, starts[0]), PENALTIES))
+    penalty = PENALTIES[max(range(len(fits)), key=lambda index: fits[index].score)]
+    fits += pool.map(lambda start: fitted(penalty, start), starts[1:])
+    return max(fits, key=lambda fit: fit.score)
 
 
 def _projected(features: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -158,8 +175,8 @@ def _stratified_folds(given: IntArray, rng: np.random.Generator) -> tuple[IntArr
 
 
 def _expectation_maximisation(problem: _Problem, penalty: float, start_rate: float) -> _Fit:
-    n_folds = problem.weights.shape[1]
-    W: FloatArray = np.zeros((problem.X.shape[1], n_folds, problem.n_classes))
+    n_folds = len(problem.weights)
+    W: FloatArray = np.zeros((n_folds, problem.n_classes, problem.X.shape[1]))
     matrices: FloatArray = np.stack([symmetric_matrix(problem.n_classes, start_rate)] * n_folds)
     for step in range(ROUNDS):
         iterations = FIRST_ITERATIONS if step == 0 else LATER_ITERATIONS
@@ -169,8 +186,8 @@ def _expectation_maximisation(problem: _Problem, penalty: float, start_rate: flo
 
 
 def _fitted(problem: _Problem, W: FloatArray, matrices: FloatArray, penalty: float, iterations: int) -> FloatArray:
-    """Weights (D + 1, K, C) of all folds' regressions after some L-BFGS steps, in one matrix product."""
-    likelihood = np.ascontiguousarray(matrices[:, :, problem.given].transpose(2, 0, 1))
+    """Weights (K, C, D + 1) of all folds' regressions after some L-BFGS steps, in one matrix product."""
+    likelihood = matrices[:, :, problem.given]
 
     def objective(flat: FloatArray) -> tuple[float, FloatArray]:
         return _loss_and_gradient(problem, likelihood, penalty, flat)
@@ -185,18 +202,18 @@ def _loss_and_gradient(
 ) -> tuple[float, FloatArray]:
     """Penalised mean negative log likelihood of the given labels, summed over folds, and its gradient by `flat`.
 
-    `likelihood[n, k, y]` is fold k's `T[y, given[n]]`.  The gradient by the logits is p - q, with the posterior q.
+    `likelihood[k, y, n]` is fold k's `T[y, given[n]]`.  The gradient by the logits is p - q, with the posterior q.
     """
     X, weights = problem.X, problem.weights
-    p = _softmax_in_place((X @ flat.reshape(X.shape[1], -1)).reshape(likelihood.shape))
+    p = _softmax_in_place((flat.reshape(-1, X.shape[1]) @ X.T).reshape(likelihood.shape))
     joint = p * likelihood
-    evidence = joint.sum(axis=2, keepdims=True)
-    loss = penalty / 2 * (flat @ flat) - (weights * np.log(evidence[:, :, 0])).sum()
+    evidence = joint.sum(axis=1, keepdims=True)
+    loss = penalty / 2 * (flat @ flat) - (weights * np.log(evidence[:, 0])).sum()
     joint /= evidence
     residual = p
     residual -= joint
-    residual *= weights[:, :, None]
-    return float(loss), (X.T @ residual.reshape(len(X), -1)).ravel() + penalty * flat
+    residual *= weights[:, None]
+    return float(loss), (residual.reshape(-1, len(X)) @ X).ravel() + penalty * flat
 
 
 def _updated(problem: _Problem, W: FloatArray, matrices: FloatArray) -> tuple[FloatArray, _Fit]:
@@ -206,39 +223,47 @@ def _updated(problem: _Problem, W: FloatArray, matrices: FloatArray) -> tuple[Fl
     flattered by the C * C numbers that they would have helped to set.
     """
     given, fold, n_classes = problem.given, problem.fold, problem.n_classes
-    folds, one_hot = range(W.shape[1]), np.eye(n_classes)[given]
-    logits = np.empty((len(given), n_classes))
-    for k in folds:
-        logits[fold == k] = problem.X[fold == k] @ W[:, k]
+    members, one_hot = [np.flatnonzero(fold == k) for k in range(len(W))], np.eye(n_classes)[given]
+    logits = np.empty((n_classes, len(given)))
+    for k, items in enumerate(members):
+        logits[:, items] = W[k] @ problem.X[items].T
     for _ in range(TEMPERATURE_STEPS):
-        p = _calibrated(logits, matrices[fold, :, given])
+        p = _calibrated(logits, _likelihood(matrices, fold, given))
         for _ in range(MATRIX_STEPS):
-            q = p * matrices[fold, :, given]
-            q /= q.sum(axis=1, keepdims=True)
-            joint = np.stack([q[fold == k].T @ one_hot[fold == k] for k in folds])
+            q = p * _likelihood(matrices, fold, given)
+            q /= q.sum(axis=0)
+            joint = np.stack([q[:, items] @ one_hot[items] for items in members])
             everything = joint.sum(axis=0)
-            matrices = np.stack([_shrunken(everything - joint[k]) for k in folds])
-    score = float(np.log((p * matrices[fold, :, given]).sum(axis=1)).mean())
+            matrices = np.stack([_shrunken(everything - of_fold) for of_fold in joint])
+    score = float(np.log((p * _likelihood(matrices, fold, given)).sum(axis=0)).mean())
     prior = everything.sum(axis=1) / len(given)
     rate = float(np.clip(1.0 - np.trace(everything) / len(given), 0.0, 1.0))
-    return matrices, _Fit(_shrunken(everything), prior, rate, q, score)
+    return matrices, _Fit(_shrunken(everything), prior, rate, q.T, score)
+
+
+def _likelihood(matrices: FloatArray, fold: IntArray, given: IntArray) -> FloatArray:
+    """`T[y, given[n]]` of the fold of item n, (C, N)."""
+    # Of each class, a table of all folds and given labels: looked up in one go.
+    tables = matrices.transpose(1, 0, 2).reshape(matrices.shape[1], -1)
+    found: FloatArray = np.take(tables, fold * matrices.shape[2] + given, axis=1)
+    return found
 
 
 def _calibrated(logits: FloatArray, likelihood: FloatArray) -> FloatArray:
-    """Softmax (N, C) of the logits times the one factor under which the given labels are most likely."""
+    """Softmax (C, N) of the logits times the one factor under which the given labels are most likely."""
 
     def loss(log_factor: float) -> float:
-        return float(-np.log((_softmax_in_place(np.exp(log_factor) * logits) * likelihood).sum(axis=1)).mean())
+        return float(-np.log((_softmax_in_place(np.exp(log_factor) * logits) * likelihood).sum(axis=0)).mean())
 
     found = minimize_scalar(loss, bounds=LOG_TEMPERATURES, method="bounded", options={"xatol": 0.02})
     return _softmax_in_place(np.exp(found.x) * logits)
 
 
 def _softmax_in_place(logits: FloatArray) -> FloatArray:
-    """Softmax over the last axis, in place of the logits: most of the time of a fit goes here."""
-    logits -= logits.max(axis=-1, keepdims=True)
+    """Softmax over the classes, the last axis but one, in place of the logits: most of the time of a fit goes here."""
+    logits -= logits.max(axis=-2, keepdims=True)
     np.exp(logits, out=logits)
-    logits /= logits.sum(axis=-1, keepdims=True)
+    logits /= logits.sum(axis=-2, keepdims=True)
     return logits
 
 

@@ -113,6 +113,7 @@ def score(
             seed=seed,
             want_features=want_features,
             processes=task.processes,
+            cluster=task.cluster,
         )
 
 

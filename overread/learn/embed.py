@@ -3,13 +3,16 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from overread.config import ModelConfig
+from overread.arrays import IntArray
+from overread.cluster import map_chunks
+from overread.config import Cluster, ModelConfig
 from overread.errors import RunError
 from overread.files import atomic_path
 from overread.learn.infer import evaluating
@@ -37,34 +40,47 @@ def embed(
     device: torch.device,
     reporter: Reporter,
     processes: Processes | None = None,
+    cluster: Cluster = "none",
+    rows: IntArray | None = None,
 ) -> Features:
     """Pooled features (N, D) float32 of `images` under the frozen backbone, not standardised.
 
-    images: (N, H, W, 3) uint8, each shown whole at `network_input_size`.  data_digest: stands for the pixels and
-    their order in the key of the cache.  cache_folder: the result is a read-only memory map of a file there; None =
+    images: (N, H, W, 3) uint8, each shown whole at `network_input_size`.  rows: (M,) positions of those that are
+    wanted, in the order of the result (M, D); none = all.  data_digest: stands for the pixels and their order in the
+    key of the cache.  cache_folder: the result is a read-only memory map of a file there; None =
     an array, and nothing is kept.  An interrupted computation goes on behind its last finished chunk, and several
-    processes may embed into one folder at a time; `processes` share the work.  Random
-    backbones (weights none) are always the same one.
+    processes may embed into one folder at a time; `processes` share the work.  cluster: on Ray each chunk is a task
+    of one CPU thread, which writes into `cache_folder`; one chunk, or no folder, is work for this process.
+    Random backbones (weights none) are always the same one.
 
-    Errors: ModelError where the backbone cannot be had; RunError where the cache cannot be kept.
+    Errors: ModelError where the backbone cannot be had; RunError where the cache cannot be kept; as in
+    `overread.cluster.map_chunks`.
     """
     side = network_input_size(model, max(images.shape[1:3]))
+    wanted = np.arange(len(images)) if rows is None else rows
+    n = len(wanted)
     if cache_folder is None:
-        with reporter.task("embedding", len(images)) as advance:
-            return _FrozenBackbone(images, model, side, device).features(0, len(images), advance)
-    file = cache_folder / f"embeddings-{embedding_key(model, data_digest, len(images), side)}.npy"
+        with reporter.task("embedding", n) as advance:
+            return _FrozenBackbone(images, wanted, model, side, device).features(0, n, advance)
+    if rows is not None:
+        data_digest += hashlib.sha256(rows.tobytes()).hexdigest()
+    file = cache_folder / f"embeddings-{embedding_key(model, data_digest, n, side)}.npy"
     kept = _open(file)
     processes = processes or Processes(device)
     if processes.from_first(kept is not None):
         return _finished(file)
-    backbone = _FrozenBackbone(images, model, side, device)
-    parts = {start: file.with_suffix(f".part-{start}.npy") for start in range(0, max(len(images), 1), CHUNK)}
+    backbone = _FrozenBackbone(images, wanted, model, side, device)
+    parts = {start: file.with_suffix(f".part-{start}.npy") for start in range(0, max(n, 1), CHUNK)}
     mine = list(parts)[processes.rank :: processes.count]
-    todo = [start for start in mine if _open(parts[start]) is None]
-    behind = len(images) - sum(min(CHUNK, len(images) - start) for start in todo)
-    with reporter.task("embedding", len(images), done=behind) as advance:
-        for start in todo:
-            _save(parts[start], backbone.features(start, min(start + CHUNK, len(images)), advance))
+    todo = [_Chunk(start, min(start + CHUNK, n), parts[start]) for start in mine if _open(parts[start]) is None]
+    behind = n - sum(each.end - each.start for each in todo)
+    with reporter.task("embedding", n, done=behind) as advance:
+        if cluster == "ray" and len(todo) > 1:
+            gpu = device.type == "cuda"
+            map_chunks(_embed_chunk, backbone, todo, lambda each: advance(each.end - each.start), gpu)
+        else:
+            for each in todo:
+                _embed_chunk(backbone, each, advance)
     processes.wait()
     if processes.is_first:
         chunks = [chunk for part in parts.values() if (chunk := _open(part)) is not None]
@@ -91,25 +107,41 @@ def embedding_key(model: ModelConfig, data_digest: str, n_items: int, side: int)
 
 
 class _FrozenBackbone:
-    """A backbone in evaluation mode beside the images that it looks at."""
+    """A backbone in evaluation mode beside the images that it looks at, those at `wanted`."""
 
-    def __init__(self, images: NDArray[np.uint8], model: ModelConfig, side: int, device: torch.device) -> None:
+    def __init__(
+        self, images: NDArray[np.uint8], wanted: IntArray, model: ModelConfig, side: int, device: torch.device
+    ) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derived_seed(0, "random-backbone"))
             network, preprocess = load_backbone(model.name, model.weights, input_size=side)
         self.width = output_width(network)
         self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.wanted = wanted
         self.source = PixelSource(images, side, preprocess, augment=False, device=device)
 
     def features(self, start: int, end: int, advance: Advance) -> Features:
-        """Features (end - start, D) of the images from `start` up to `end`."""
+        """Features (end - start, D) of the wanted images from `start` up to `end`."""
         result = np.empty((end - start, self.width), dtype=np.float32)
         with evaluating(self.network), torch.inference_mode():
             for first in range(start, end, BATCH):
-                positions = np.arange(first, min(first + BATCH, end))
-                result[positions - start] = self.network(self.source.eval_batch(positions)).cpu().numpy()
-                advance(len(positions))
+                batch = slice(first, min(first + BATCH, end))
+                features = self.network(self.source.eval_batch(self.wanted[batch])).cpu().numpy()
+                result[batch.start - start : batch.stop - start] = features
+                advance(len(features))
         return result
+
+
+class _Chunk(NamedTuple):
+    """Wanted images from `start` up to `end`, whose features belong into the file `part`."""
+
+    start: int
+    end: int
+    part: Path
+
+
+def _embed_chunk(backbone: _FrozenBackbone, chunk: _Chunk, advance: Advance = lambda _: None) -> None:
+    _save(chunk.part, backbone.features(chunk.start, chunk.end, advance))
 
 
 def _open(file: Path) -> Features | None:
@@ -121,11 +153,6 @@ def _open(file: Path) -> Features | None:
     return values
 
 
-def _save(file: Path, values: Features) -> None:
-    with atomic_path(file) as temporary, temporary.open("wb") as stream:
-        np.save(stream, values, allow_pickle=False)
-
-
 def _save_together(file: Path, chunks: list[Features]) -> None:
     """One file of the rows of all `chunks`, which are never in memory together."""
     shape = (sum(map(len, chunks)), chunks[0].shape[1])
@@ -134,3 +161,8 @@ def _save_together(file: Path, chunks: list[Features]) -> None:
         while chunks:
             # Taken from the list, so that its map is closed: pages of a map count as memory.
             stream.write(np.ascontiguousarray(chunks.pop(0), "<f4").data)
+
+
+def _save(file: Path, values: Features) -> None:
+    with atomic_path(file) as temporary, temporary.open("wb") as stream:
+        np.save(stream, values, allow_pickle=False)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from overread.arrays import IntArray
+from overread.cluster import map_chunks
+from overread.config import Cluster
 from overread.errors import ModelError
 from overread.learn.models import Network
 from overread.learn.processes import Processes
@@ -17,6 +19,10 @@ from overread.learn.sources import Source
 from overread.rng import generator
 
 __all__ = ["Scores", "evaluating", "predict"]
+
+
+# Batches of a task on a cluster: some seconds of work, and the same batches as without one.
+TASK_BATCHES = 16
 
 
 class Scores(NamedTuple):
@@ -39,6 +45,7 @@ def predict(
     seed: int = 0,
     want_features: bool = True,
     processes: Processes | None = None,
+    cluster: Cluster = "none",
 ) -> Scores:
     """Probabilities, features and dropout samples of `positions`, in evaluation mode and without gradients.
 
@@ -47,12 +54,47 @@ def predict(
     neither the order of items nor the batch size matters to it.  The trunk runs once: dropout stands behind it.
     Batch norm stays in evaluation mode, the network keeps its weights, its running statistics and its mode.
     No positions give arrays of no rows.  processes: who shares the work; each gets all of the result.
+    cluster: on Ray, tasks of one CPU thread score some batches of pixels each; stored embeddings and a set of one
+    task are scored here, which is quicker, and so is the part of each of several processes.
 
-    Errors: ModelError where draws are asked of a network without dropout: they would all be equal.
+    Errors: ModelError where draws are asked of a network without dropout: they would all be equal; as in
+    `overread.cluster.map_chunks`.
     """
     processes = processes or Processes(network.last.weight.device)
     part = processes.part(len(positions))
     positions = positions[part.rows]
+    request = _Request(network, source, batch_size, draws, seed, want_features, processes)
+    size = TASK_BATCHES * batch_size
+    if cluster == "ray" and source.fixed_features is None and processes.count == 1 and len(positions) > size:
+        chunks = [positions[start : start + size] for start in range(0, len(positions), size)]
+        pieces = map_chunks(_score, request, chunks, gpu=processes.device.type == "cuda")
+        probs, features = (np.concatenate([piece[index] for piece in pieces]) for index in (0, 1))
+        sampled = np.concatenate([piece[2] for piece in pieces], axis=1)
+    else:
+        probs, features, sampled = _score(request, positions)
+    if processes.count > 1:
+        probs, features = (processes.gather_array(values, part) for values in (probs, features))
+        sampled = processes.gather_array(sampled.swapaxes(0, 1), part).swapaxes(0, 1)
+    return Scores(probs, features, sampled if draws else None)
+
+
+class _Request(NamedTuple):
+    """What to compute of any positions; arguments of `predict`."""
+
+    network: Network
+    source: Source
+    batch_size: int
+    draws: int
+    seed: int
+    want_features: bool
+    processes: Processes
+
+
+def _score(
+    request: _Request, positions: IntArray
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+    """The arrays of `Scores` for `positions`, in this process alone; no draws are an array (0, n, C)."""
+    network, source, batch_size, draws, seed, want_features, processes = request
     n, n_classes = len(positions), network.last.out_features
     probs = np.empty((n, n_classes))
     features = np.empty((n, network.n_features if want_features else 0), dtype=np.float32)
@@ -69,10 +111,7 @@ def predict(
                 features[rows] = hidden.cpu().numpy()
             for index, weight in enumerate(layers):
                 sampled[index, rows] = (hidden @ weight.T + network.last.bias).softmax(dim=1).cpu().numpy()
-    if processes.count > 1:
-        probs, features = (processes.gather_array(values, part) for values in (probs, features))
-        sampled = processes.gather_array(sampled.swapaxes(0, 1), part).swapaxes(0, 1)
-    return Scores(probs, features, sampled if draws else None)
+    return probs, features, sampled
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from overread.arrays import BoolArray, FloatArray
 from overread.arrays.estimation import estimate_noise
@@ -109,18 +110,20 @@ class _Estimate(NamedTuple):
 
 def _estimate(task: Task, config: Config, folder: Path, reporter: Reporter) -> _Estimate:
     """The estimated noise, from `folder` where it is there: it does not depend on how phase 1 learns."""
-    given = hashlib.sha256(task.given.tobytes()).hexdigest()
+    given = task.given[task.noise_items]
     features = hashlib.sha256()
     for part in row_slices(task.noise_features):
         features.update(np.ascontiguousarray(task.noise_features[part]).data)
-    facts = [RULES, config.seed, config.threads, task.n_classes, given, features.hexdigest()]
+    facts = [RULES, config.seed, task.n_classes, hashlib.sha256(given.tobytes()).hexdigest(), features.hexdigest()]
     path = folder / f"noise-{_digest(facts)}.safetensors"
     if path.exists():
         tensors, meta = load_checkpoint(path)
         return _Estimate(meta["rate"], tensors["matrix"].numpy(), meta["seconds"])
     started = time.monotonic()
     reporter.note("estimating the noise matrix from the given labels")
-    found = estimate_noise(task.noise_features, task.given, task.n_classes, generator(config.seed, "estimate"))
+    found = estimate_noise(
+        task.noise_features, given, task.n_classes, generator(config.seed, "estimate"), torch.get_num_threads()
+    )
     estimate = _Estimate(found.rate, found.matrix, time.monotonic() - started)
     save_checkpoint(path, {"matrix": found.matrix}, {"rate": found.rate, "seconds": estimate.seconds})
     return estimate

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from overread.errors import ModelError
 from overread.learn.device import resolve_device
 
-__all__ = ["Part", "Processes", "launched_processes", "with_shared_batch_norm"]
+__all__ = ["Part", "Processes", "launched_processes", "number_launched", "with_shared_batch_norm"]
 
 # How long a process waits for the others: the first one may embed millions of images, or wait for a reader, meanwhile.
 PATIENCE = timedelta(days=30)
@@ -149,12 +149,17 @@ class LaunchedProcesses(Processes):
                 tensor.copy_(cast(torch.Tensor, broadcast(tensor.detach().contiguous())))
 
 
+def number_launched() -> int:
+    """How many processes this one was launched with, itself included."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def launched_processes(device: str, bfloat16: bool = False) -> Processes:
     """The processes that this one was launched with, by `torchrun` or `accelerate launch`; itself where alone.
 
     device: as in `resolve_device`; under a launcher, its type alone counts, and each process takes a device of its own.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if number_launched() == 1:
         return Processes(resolve_device(device), bfloat16)
     cpu = resolve_device(device.partition(":")[0]).type == "cpu"
     accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])

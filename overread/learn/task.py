@@ -7,8 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from overread.arrays import IntArray
+from overread.arrays.estimation import MOST_ITEMS
 from overread.arrays.rows import RowArray
-from overread.config import Config, ModelConfig
+from overread.arrays.splits import subsample
+from overread.config import Cluster, Config, ModelConfig
 from overread.data.cache import cache_folder
 from overread.data.dataset import Dataset
 from overread.errors import ModelError
@@ -20,6 +22,7 @@ from overread.learn.row_files import RowFile
 from overread.learn.sources import ALL, FeatureSource, PixelSource, Source
 from overread.learn.weights import load_backbone
 from overread.progress import Reporter
+from overread.rng import generator
 
 __all__ = ["Rows", "Task", "make_task"]
 
@@ -55,9 +58,13 @@ class Task(NamedTuple):
     """Width of the embeddings in frozen mode; none in finetune mode."""
     model: ModelConfig
     processes: Processes
+    noise_items: IntArray
+    """(M,) positions of the training items that the noise estimate looks at."""
     noise_features: RowArray
-    """(N, D) embeddings of the training items that the noise estimate looks at."""
+    """(M, D) their embeddings."""
     data_digest: str
+    cluster: Cluster = "none"
+    """Who scores large sets of pixels."""
 
     def new_network(self, seed: int) -> Network:
         """A network with its initial weights, which depend on `seed` alone."""
@@ -69,16 +76,24 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
     device = processes.device
     model = config.model
     train, test = dataset.positions("train"), dataset.positions("test")
-    # The noise estimate looks at a backbone that no given label has touched, in both modes.
-    frozen = model if model.mode == "frozen" else ModelConfig(mode="frozen")
-    cache = cache_folder(config.data.cache)
-    mapped = embed(dataset.images, frozen, cache, dataset.digest, device, reporter, processes)
-    embeddings: RowArray = RowFile.of_map(mapped) if isinstance(mapped, np.memmap) else mapped
+
+    def embedded(frozen: ModelConfig, rows: IntArray | None) -> RowArray:
+        cache = cache_folder(config.data.cache)
+        found = embed(dataset.images, frozen, cache, dataset.digest, device, reporter, processes, config.cluster, rows)
+        return RowFile.of_map(found) if isinstance(found, np.memmap) else found
+
+    noise_items = np.arange(len(train))
     sources: list[Source]
     if model.mode == "frozen":
+        embeddings = embedded(model, None)
+        noise_features: RowArray = EmbeddingRows(embeddings, train)
         scaling = scaling_of(embeddings, train)
         sources = [FeatureSource(standardised(embeddings, rows, scaling), device) for rows in (train, test)]
     else:
+        # The noise estimate looks at a backbone that no given label has touched, in this mode too.
+        if len(train) > MOST_ITEMS:
+            noise_items = subsample(given, MOST_ITEMS, generator(config.seed, "estimated items"))
+        noise_features = embedded(ModelConfig(mode="frozen"), train[noise_items])
         side = network_input_size(model, max(dataset.images.shape[1:3]))
         _, preprocess = load_backbone(model.name, model.weights, input_size=side)
         pixels = PixelSource(dataset.images, side, preprocess, config.lnl.augment, device)
@@ -89,11 +104,13 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
         ids=dataset.ids[train],
         given=given,
         n_classes=len(dataset.class_names),
-        input_dim=embeddings.shape[1] if model.mode == "frozen" else None,
+        input_dim=noise_features.shape[1] if model.mode == "frozen" else None,
         model=model,
         processes=processes,
-        noise_features=EmbeddingRows(embeddings, train),
+        noise_items=noise_items,
+        noise_features=noise_features,
         data_digest=dataset.digest,
+        cluster=config.cluster,
     )
     _try_forward(task, config)
     return task

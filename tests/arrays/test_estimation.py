@@ -87,10 +87,10 @@ def test_clean_labels_are_called_clean() -> None:
     assert np.abs(found.matrix - np.eye(10)).max() < 0.057  # largest of eight: .037
 
 
-def test_the_result_is_made_of_distributions_and_repeats() -> None:
+def test_the_result_is_made_of_distributions_and_repeats_whatever_the_threads() -> None:
     features, labels = blobs(300, 3)
     noisy = flip_labels(labels, symmetric_matrix(3, 0.3), generator(0))
-    found, again = (estimate_noise(features, noisy, 3, generator(5)) for _ in range(2))
+    found, again = (estimate_noise(features, noisy, 3, generator(5), threads) for threads in (1, 3))
     assert found.matrix.shape == (3, 3)
     assert found.posterior.shape == (300, 3)
     for distribution in (found.matrix, found.posterior, found.prior[None]):
@@ -203,11 +203,10 @@ def test_input_that_cannot_be_used_is_named(features: FloatArray, labels: list[i
 
 def test_the_gradient_is_that_of_the_loss() -> None:
     rng = np.random.default_rng(0)
-    trained = (np.arange(12)[:, None] % 3) != np.arange(3)
-    problem = _Problem(
-        rng.normal(size=(12, 4)), rng.integers(0, 3, 12), np.arange(12) % 3, trained / trained.sum(axis=0), 3
-    )
-    likelihood = rng.uniform(0.05, 1, size=(12, 3, 3))
+    trained = (np.arange(12) % 3) != np.arange(3)[:, None]
+    weights = trained / trained.sum(axis=1, keepdims=True)
+    problem = _Problem(rng.normal(size=(12, 4)), rng.integers(0, 3, 12), np.arange(12) % 3, weights, 3)
+    likelihood = rng.uniform(0.05, 1, size=(3, 3, 12))
     flat = rng.normal(size=4 * 3 * 3)
     difference = check_grad(
         lambda w: _loss_and_gradient(problem, likelihood, 0.1, w)[0],
@@ -222,11 +221,11 @@ def test_a_folds_matrix_does_not_count_its_own_labels(monkeypatch: pytest.Monkey
     monkeypatch.setattr(estimation, "TEMPERATURE_STEPS", 1)
     monkeypatch.setattr(estimation, "MATRIX_STEPS", 1)
     fold, noisy = np.arange(60) % 3, np.arange(60) // 3 % 2
-    weights = np.full((60, 3), 1 / 40)
+    weights = np.full((3, 60), 1 / 40)
     start: FloatArray = np.stack([symmetric_matrix(2, 0.2)] * 3)
 
     def matrices(labels: IntArray) -> FloatArray:
-        return _updated(_Problem(np.ones((60, 1)), labels, fold, weights, 2), np.zeros((1, 3, 2)), start)[0]
+        return _updated(_Problem(np.ones((60, 1)), labels, fold, weights, 2), np.zeros((3, 2, 1)), start)[0]
 
     before, after = matrices(noisy), matrices(np.where(fold == 0, 0, noisy))
     assert before[0] == pytest.approx(after[0], abs=1e-12)

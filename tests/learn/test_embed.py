@@ -63,6 +63,20 @@ def test_embeddings_are_the_pooled_features_in_order() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_some_rows_are_those_of_the_whole_and_kept_apart(images: NDArray[np.uint8], tmp_path: Path) -> None:
+    whole = embed(images, MODEL, tmp_path, "digest", CPU, Silent())
+    rows, others = np.array([9, 0, 3, 4, 10]), np.array([9, 0, 3, 4, 8])
+    for folder in (tmp_path, None):
+        for wanted in (rows, others):
+            found = embed(images, MODEL, folder, "digest", CPU, Silent(), rows=wanted)
+            # The network sees them in other batches, so the last bit may differ.
+            np.testing.assert_allclose(found, whole[wanted], rtol=1e-5, atol=1e-6)
+    assert len(list(tmp_path.iterdir())) == 3
+    again = Counting()
+    embed(images, MODEL, tmp_path, "digest", CPU, again, rows=rows)
+    assert again.behind == []
+
+
 def test_the_cache_is_used_again_and_read_only(images: NDArray[np.uint8], tmp_path: Path) -> None:
     first, second = Counting(), Counting()
     computed = embed(images, MODEL, tmp_path, "digest", CPU, first)
