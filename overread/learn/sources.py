@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 from overread.arrays import IntArray
 from overread.arrays.rows import RowArray
 from overread.errors import DataError
-from overread.learn.augment import WINDOW, augment, central_window, draw_parameters, resize
+from overread.learn.augment import WINDOW, Parameters, augment, central_window, draw_parameters, resize
 from overread.learn.weights import Preprocess
 
 __all__ = ["FeatureSource", "PixelSource", "Source", "to_unit"]
 
 ALL = slice(None)
+# Images of so many numbers together are augmented at a time on a CPU, whose cache holds them.
+NUMBERS_AT_ONCE = 1_600_000
 
 
 class Source(Protocol):
@@ -89,13 +91,26 @@ class PixelSource:
         if not self.augment:
             return self.eval_batch(positions[rows])
         parameters = draw_parameters(len(positions), self.side, rng).rows(rows)
-        return self._normalise(augment(self._uncut(positions[rows]), parameters, self.side))
+        wanted = positions[rows]
+        at_once = len(wanted)
+        if self.device.type == "cpu":
+            at_once = max(1, NUMBERS_AT_ONCE // int(np.prod(self.images.shape[1:])))
+        if len(wanted) <= at_once:
+            return self._augmented(wanted, parameters)
+        result = torch.empty((len(wanted), 3, self.side, self.side), memory_format=torch.channels_last)
+        for start in range(0, len(wanted), at_once):
+            part = slice(start, start + at_once)
+            result[part] = self._augmented(wanted[part], parameters.rows(part))
+        return result
 
     def eval_batch(self, positions: IntArray) -> torch.Tensor:
         """Inputs (B, 3, S, S) of `positions`: the central crop, or the whole image where nothing is augmented."""
         if self.augment:
             return self._normalise(central_window(self._uncut(positions), self.side))
         return self._normalise(resize(self._read(positions), self.side, self.side))
+
+    def _augmented(self, positions: IntArray, parameters: Parameters) -> torch.Tensor:
+        return self._normalise(augment(self._uncut(positions), parameters, self.side))
 
     def _read(self, positions: IntArray) -> torch.Tensor:
         return to_unit(self.images[positions], self.device)

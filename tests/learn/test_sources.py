@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as reference
 
+import overread.learn.sources
 from overread.errors import DataError
 from overread.learn.sources import FeatureSource, PixelSource
 from overread.learn.weights import Preprocess
@@ -41,6 +42,21 @@ def test_training_batches_depend_on_the_generator_alone(images: NDArray[np.uint8
     assert torch.equal(first, source.train_batch(positions, np.random.default_rng(3)))
     assert not torch.equal(first, source.train_batch(positions, np.random.default_rng(4)))
     assert torch.equal(source.eval_batch(positions), source.eval_batch(positions))
+
+
+@pytest.mark.parametrize("side", [16, 13])
+def test_a_batch_in_parts_is_the_batch_at_once(
+    images: NDArray[np.uint8], side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, positions = PixelSource(images, side, HALF, augment=True, device=CPU), np.array([5, 0, 6, 1, 5])
+    for rows in (slice(None), slice(1, 4)):
+        monkeypatch.undo()
+        whole = source.train_batch(positions, np.random.default_rng(3), rows)
+        monkeypatch.setattr(overread.learn.sources, "NUMBERS_AT_ONCE", 2 * 16 * 16 * 3)
+        parts = source.train_batch(positions, np.random.default_rng(3), rows)
+        assert parts.shape == whole.shape
+        assert parts.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(parts, whole, rtol=0, atol=1e-6)
 
 
 def test_a_memory_map_gives_the_batches_of_the_array(images: NDArray[np.uint8], tmp_path: Path) -> None:
