@@ -60,6 +60,8 @@ class Benchmark(Generic[I]):
     """Sizes and settings of the work, for the output."""
     also: Mapping[str, Callable[[I], Step]] = field(default_factory=dict)
     """Further ways that are timed beside the three."""
+    warm_up: bool = True
+    """Whether everything is done once more before, uncounted: not where it takes minutes."""
     slow: frozenset[str] = frozenset()
     """Those of `also` that take a minute to prepare, which --quick leaves out."""
     memory: bool = False

@@ -71,7 +71,8 @@ def measure(name: str, benchmark: Benchmark[Any], size: int, rounds: int, quick:
     ways = {"naive": benchmark.naive, "value": benchmark.value, "limit": benchmark.limit, **benchmark.also}
     if quick:
         ways = {way: prepare for way, prepare in ways.items() if way not in benchmark.slow}
-    times = take_turns({way: prepare(inputs) for way, prepare in ways.items()}, rounds, warm_up=not quick)
+    steps = {way: prepare(inputs) for way, prepare in ways.items()}
+    times = take_turns(steps, rounds, warm_up=benchmark.warm_up and not quick)
     wall, cpu = figures(times, "wall"), figures(times, "cpu")
     details: dict[str, Any] = {
         "what": benchmark.what,
@@ -86,7 +87,7 @@ def measure(name: str, benchmark: Benchmark[Any], size: int, rounds: int, quick:
         "cpu_seconds": cpu,
     }
     if benchmark.memory:
-        del inputs  # two children need the room
+        del inputs, steps  # two children need the room
         details["peak_mb_above_inputs"] = {way: peak_mb(name, way, size, quick) for way in ("naive", "value")}
     return {
         "name": name,

@@ -122,4 +122,5 @@ BENCHMARK = Benchmark(
     limit=limit,
     limit_is="the matrix products of all updates and all scores, one batch in memory",
     facts=facts,
+    warm_up=False,
 )

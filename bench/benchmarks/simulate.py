@@ -126,4 +126,5 @@ BENCHMARK = Benchmark(
     limit=limit,
     limit_is="forward and backward of all updates and forward of all scores, batches in memory",
     facts=facts,
+    warm_up=False,
 )

@@ -24,7 +24,7 @@ def limit(data: Images) -> Step:
 BENCHMARK = Benchmark(
     what="one epoch of co-teaching with VOG, window full, two ResNet-18, augmented images",
     unit="s per epoch",
-    sizes=(32, 224),
+    sizes=(32, 64, 224),
     size_is="pixels a side",
     quick_size=32,
     inputs=resnet.inputs,
