@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from run import ROUNDS
+
 HEADER = ("work", "size", "here", "naive", "limit", "naive / here", "limit / here", "command")
 
 
@@ -19,16 +21,16 @@ def main(file: Path) -> None:
     print(as_row(["---"] * len(HEADER)))
     for result in results:
         print(as_row(cells(result)))
+    print()
     for result in results:
-        if further := beside(result):
-            print(f"\n- `{result['name']}` {result['details']['size']}: {further}")
+        print(f"- `{result['name']}` {result['details']['size']:,}: {beside(result)}")
 
 
 def cells(result: dict[str, Any]) -> list[str]:
     """One row of the table."""
     details = result["details"]
     command = f"`python bench/run.py {result['name']} --size {details['size']}`"
-    if details["rounds"] != 5:
+    if details["rounds"] != ROUNDS:
         command = command[:-1] + f" --rounds {details['rounds']}`"
     times = [seconds(result[way]) for way in ("value", "naive", "limit")]
     ratios = [f"{result['speedup']:.3g}", f"{result['of_limit']:.3g}"]
@@ -42,11 +44,14 @@ def cells(result: dict[str, Any]) -> list[str]:
 
 
 def beside(result: dict[str, Any]) -> str:
-    """Further ways and memory in words; nothing where there are none."""
+    """Limit, further ways and memory in words."""
     details = result["details"]
     wall = details["seconds"]
     ways = [way for way in wall if way not in ("value", "naive", "limit", "ratios")]
-    texts = [f"{way} {seconds(wall[way]['median'])}" for way in ways]
+    texts = [f"limit: {details['limit_is']}"]
+    if "naive_is" in details:
+        texts.append(f"naive: {details['naive_is']}")
+    texts += [f"{way} {seconds(wall[way]['median'])}" for way in ways]
     for way, peak in details.get("peak_mb_above_inputs", {}).items():
         if peak is not None:
             texts.append(f"peak memory {'here' if way == 'value' else way} {peak:,.0f} MiB above the inputs")

@@ -70,23 +70,28 @@ def run_bench(
     asked = read_grid(grid)
     data = _data_facts(reporter)
     runs = with_budgets(plan_runs(asked, out), lambda config: data(config).n_train)
+    for each in runs:
+        if cluster == "ray" and each.config.device.startswith("cuda:"):
+            raise ConfigError(
+                f"device={each.config.device}: on a cluster each run gets a GPU for itself; say device=cuda"
+            )
     digests = {each.slug: data(each.config).digest for each in runs}
-    with workforce(workers, cluster) as crew:
+    with workforce(workers, cluster) as force:
         out.mkdir(parents=True, exist_ok=True)
         with take_lock(out / LOCK):
             _refuse_other_data(runs, digests, "than the grid names now")
-            runs = [_with_config(each, _settled(each.config, crew.threads)) for each in runs]
-            _write_plan(out, asked, runs, _command(grid, out, crew.workers, cluster), crew.cores, crew.workers)
+            runs = [_with_config(each, _settled(each.config, force.threads)) for each in runs]
+            _write_plan(out, asked, runs, _command(grid, out, workers, cluster), force.cores, force.workers)
             todo = [each for each in runs if not is_complete(each)]
             for each in runs:
                 # Of an earlier try: what is open is tried again, and what is complete did not fail.
                 (run_folder(each) / ERROR).unlink(missing_ok=True)
             if todo:
                 _warm_up(todo, digests, reporter)
-                run_all(todo, crew, len(runs) - len(todo), out / "phase1", reporter, run)
+                run_all(todo, force, len(runs) - len(todo), out / "phase1", reporter, run)
                 _refuse_other_data(runs, digests, "than the bench began with")
             table = write_tables(out)
-            failed = [each for each in runs if (run_folder(each) / ERROR).exists() and not is_complete(each)]
+            failed = [each for each in runs if not is_complete(each)]
     if failed:
         first = (run_folder(failed[0]) / ERROR).read_text(encoding="utf-8").splitlines()[0]
         raise RunError(
@@ -161,9 +166,11 @@ def _with_config(run: PlannedRun, config: Config) -> PlannedRun:
     return PlannedRun(run.dataset, run.noise, run.arm, run.seed, run.slug, config, None)
 
 
-def _command(grid: Path, out: Path, workers: int, cluster: Cluster) -> str:
+def _command(grid: Path, out: Path, workers: int | None, cluster: Cluster) -> str:
+    """What was typed."""
+    at_a_time = f" --workers {workers}" if workers else ""
     on_ray = " --cluster ray" if cluster == "ray" else ""
-    return f"overread bench {grid} --out {out} --workers {workers}{on_ray}"
+    return f"overread bench {grid} --out {out}{at_a_time}{on_ray}"
 
 
 def _write_plan(out: Path, grid: Grid, runs: Sequence[PlannedRun], command: str, cores: int, workers: int) -> None:

@@ -56,6 +56,11 @@ class MissingExtraError(OverreadError):
 
     def __init__(self, package: str, extra: str, why: str) -> None:
         super().__init__(f'{why} needs the package {package}: pip install "overread[{extra}]"')
+        self._arguments = (package, extra, why)
+
+    def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str, str]]:
+        # As exceptions are, it would be made anew from its message, when it comes from another process.
+        return type(self), self._arguments
 
 
 def name_some(items: Sequence[object], limit: int = 5) -> str:

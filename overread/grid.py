@@ -159,7 +159,7 @@ def _plan(grid: Grid, dataset: str, noise: str, arm: str, seed: int, out: Path) 
             raise ConfigError(f"{where}: budget_share={share!r} must be a share of the training set above 0, at most 1")
         if "active.budget" in values:
             raise ConfigError(f"{where}: budget_share and active.budget say the same thing twice; remove one")
-    for key in ("seed", "out", "threads"):
+    for key in ("seed", "out", "threads", "cluster"):
         if key in values:
             raise ConfigError(f"{where}: {key} is set by the bench itself; remove it from the grid")
     try:

@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.acquisition import Pool, sampler_needs, select
 from overread.arrays.rows import RowArray
+from overread.cluster import cluster_session
 from overread.config import Config
 from overread.data.dataset import Dataset, load_dataset
 from overread.errors import ConfigError, RunError, name_some
@@ -70,7 +72,9 @@ def simulate(config: Config, reporter: Reporter | None = None, phase1_folder: Pa
     if not processes.is_first:
         return _assist(config, processes)
     try:
-        return _direct(config, processes, threads, reporter, phase1_folder)
+        # Now, so that a cluster that cannot be had is known before hours of training.
+        with cluster_session() if config.cluster == "ray" else nullcontext():
+            return _direct(config, processes, threads, reporter, phase1_folder)
     finally:
         dismiss(processes)
 

@@ -20,7 +20,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from overread.cluster import LIBRARY_THREADS, cluster_session, names_cluster, run_tasks
+from overread.cluster import LIBRARY_THREADS, cluster_session, comes_true, names_cluster, run_tasks
 from overread.config import Cluster, Config
 from overread.errors import OverreadError, RunError
 from overread.files import write_text
@@ -118,7 +118,7 @@ def data_digest(run: PlannedRun) -> str | None:
 
 def run_all(
     todo: Sequence[PlannedRun],
-    crew: Workforce,
+    force: Workforce,
     done: int,
     phase1_folder: Path,
     reporter: Reporter,
@@ -139,7 +139,7 @@ def run_all(
                 del open_runs[slug]
             advance(len(settled))
 
-        crew.execute(jobs, crew.threads, phase1_folder, run, tick)
+        force.execute(jobs, force.threads, phase1_folder, run, tick)
         tick()
 
 
@@ -176,17 +176,25 @@ def _on_ray(
         first, *others = job
         try:
             there = is_made()
+            # Another machine may see a file before this one does.
+            if not comes_true(lambda: _is_settled(first)):
+                there = False
+                _record(
+                    first, f"its task ended, but its files are not in {run_folder(first)}: do all machines share it?"
+                )
         except Exception as error:
             # Of Ray itself; what a run raises is recorded where it runs.
-            _record(first, str(error).splitlines()[0], str(error))
+            _record(first, str(error) or type(error).__name__, str(error))
             there = False
         # Where the first failed, phase 1 may be missing: the next one tries, and no two make it side by side.
         following = [[each] for each in others] if there else [others] if others else []
         waiting.extend((each, each[0]) for each in following)
         tick()
 
-    gpu = any(job[0].config.device.startswith("cuda") for job in jobs)
-    run_tasks(settle_alone, (phase1_folder, run, PATIENCE), waiting, done, at_once, threads, gpu)
+    def wants_gpu(planned: PlannedRun) -> bool:
+        return planned.config.device == "cuda"
+
+    run_tasks(settle_alone, (phase1_folder, run, PATIENCE), waiting, done, wants_gpu, at_once, threads)
 
 
 def settle_alone(shared: tuple[Path, Runner, float], planned: PlannedRun) -> bool:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,26 @@ def test_a_benchmark_prints_the_agreed_keys(results: dict[str, dict[str, Any]], 
     assert min(result["value"], result["naive"], result["limit"]) > 0
     assert {"cpu", "cores", "threads", "python", "numpy", "torch"} <= set(result["machine"])
     assert {"naive", "value", "limit", "ratios"} <= set(result["details"]["cpu_seconds"])
+
+
+def test_the_table_has_a_row_for_each_and_says_what_was_measured_beside(
+    results: dict[str, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(BENCH)
+    (tmp_path / "bench.jsonl").write_text("\n".join(map(json.dumps, results.values())) + "\n")
+    importlib.import_module("table").main(tmp_path / "bench.jsonl")
+    printed = capsys.readouterr().out
+    rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| `")]
+    assert [row[0].split("`")[1] for row in rows] == list(results)
+    assert {len(row) for row in rows} == {8}
+    for row, result in zip(rows, results.values(), strict=True):
+        assert float(row[5]) == pytest.approx(result["speedup"], rel=0.01)
+        assert row[7] == f"`python bench/run.py {result['name']} --size {result['details']['size']} --rounds 1` |"
+    assert re.search(r"- `window` .*value in memory .*; peak memory naive \d+ MiB above the inputs", printed)
+    assert re.search(r"- `scale` .*items .* MiB; exponent", printed)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of memory")

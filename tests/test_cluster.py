@@ -1,5 +1,6 @@
 """Ray on this machine: the same results as without it, whoever is killed, and nothing done twice."""
 
+import copy
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -28,11 +29,12 @@ import overread.bench
 import overread.cluster
 import overread.learn.embed
 import overread.learn.infer
+import overread.workers
 from overread.bench import run_bench
-from overread.cli import main
-from overread.cluster import cluster_session, map_chunks, run_tasks
-from overread.config import Config, ModelConfig
-from overread.errors import RunError
+from overread.cli import Machines, main
+from overread.cluster import cluster_session, comes_true, map_chunks, run_tasks
+from overread.config import Cluster, Config, ModelConfig
+from overread.errors import ConfigError, MissingExtraError, RunError
 from overread.grid import PlannedRun, plan_runs, read_grid
 from overread.learn.embed import embed
 from overread.learn.infer import predict
@@ -53,6 +55,8 @@ def ray_here() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         # Workers import this module, as those of a user import the package.
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        # Processes are killed here: not those of somebody's cluster.
+        patch.delenv("RAY_ADDRESS", raising=False)
         with cluster_session(2):
             yield
 
@@ -177,14 +181,14 @@ def test_chunks_come_back_in_order_though_a_process_died(tmp_path: Path) -> None
 @pytest.mark.usefixtures("ray_here")
 def test_a_task_that_always_dies_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overread.cluster, "RETRIES", 1)
-    with pytest.raises(RunError, match=r"killed 2 times, perhaps because memory ran out"):
+    with pytest.raises(RunError, match=r"a task on the cluster was killed 2 times, perhaps because memory ran out"):
         map_chunks(always_die, None, [0])
 
 
 @pytest.mark.usefixtures("ray_here")
 def test_what_no_machine_has_is_said_and_not_waited_for() -> None:
-    with pytest.raises(RunError, match=r"no GPU, which device=cuda asks for"):
-        run_tasks(add_or_die, None, deque([(0, 0)]), print, gpu=True)  # type: ignore[misc]
+    with pytest.raises(RunError, match=r"no GPU, which the device cuda needs"):
+        run_tasks(add_or_die, None, deque([(0, 0)]), print, lambda _: True)  # type: ignore[misc]
 
 
 # --- embeddings and scores
@@ -234,12 +238,26 @@ def test_scores_are_those_of_one_process(
     assert network.training
 
 
+def test_a_map_that_is_not_on_this_machine_is_named(tmp_path: Path) -> None:
+    gone = (tmp_path / "gone.npy", np.dtype(np.uint8), (3, 4), 128)
+    with pytest.raises(RunError, match=r"cannot open .*gone\.npy .*OVERREAD_CACHE"):
+        overread.cluster._unpacked(gone)
+
+
+def test_an_absent_package_is_still_named_when_the_error_comes_from_a_task() -> None:
+    error = MissingExtraError("h5py", "hdf5", "HDF5 data")
+    same = copy.copy(error)
+    assert (type(same), str(same)) == (MissingExtraError, str(error))
+
+
 def test_a_map_travels_as_the_name_of_its_file_and_a_part_of_one_as_numbers(
-    images: np.ndarray[Any, np.dtype[np.uint8]],
+    images: np.ndarray[Any, np.dtype[np.uint8]], tmp_path: Path
 ) -> None:
     packed, unpacked = overread.cluster._packed, overread.cluster._unpacked
     assert isinstance(packed(images)[0], Path)
-    for array in (images, images[5:9], images[::2]):
+    np.save(tmp_path / "turned.npy", np.asfortranarray(images[..., 0]))
+    turned = np.load(tmp_path / "turned.npy", mmap_mode="r")
+    for array in (images, images[5:9], images[::2], turned):
         np.testing.assert_array_equal(unpacked(packed(array)), array)
 
 
@@ -327,7 +345,7 @@ def test_failures_are_recorded_as_without_ray(tmp_path: Path, monkeypatch: pytes
     errors = {path.parent.name[-5:]: path.read_text() for path in out.glob("runs/*/error.txt")}
     assert errors["seed0"] == "the moon is too bright\n"
     assert errors["seed1"].startswith("ZeroDivisionError: unexpected\nTraceback")
-    assert errors["seed2"].startswith("its process was killed 2 times")
+    assert errors["seed2"].startswith("the process of a task on the cluster was killed 2 times")
     assert "| a | 3 |" in (out / "results.md").read_text()
 
     (out / "mended").touch()
@@ -359,6 +377,30 @@ def test_a_folder_in_which_a_worker_still_lives_is_waited_for(tmp_path: Path, mo
     assert not (run_folder(run) / ERROR).exists()
 
 
+@pytest.mark.usefixtures("ray_here", "no_warm_up")
+def test_runs_whose_files_are_elsewhere_are_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As where --out is not shared: the task sees a complete run, and this machine sees none.
+    monkeypatch.setattr(overread.workers, "comes_true", lambda condition: comes_true(condition, seconds=0.1))
+    monkeypatch.setattr(overread.workers, "settle_alone", settle_nowhere)
+    with pytest.raises(RunError, match=r"2 of 2 runs failed .*do all machines share it\?"):
+        run_bench(write_grid(tmp_path, [0]), tmp_path / "out", run=fake_run, cluster="ray")
+
+
+def settle_nowhere(shared: object, planned: PlannedRun) -> bool:
+    return True
+
+
+def test_a_certain_gpu_cannot_be_had_on_a_cluster(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path, [0])
+    grid.write_text(grid.read_text().replace("settings:\n", "settings:\n  device: cuda:1\n"))
+    with pytest.raises(ConfigError, match=r"device=cuda:1: on a cluster .* say device=cuda"):
+        run_bench(grid, tmp_path / "out", run=fake_run, cluster="ray")
+
+
+def test_the_command_line_knows_the_choices_of_the_configuration() -> None:
+    assert [choice.value for choice in Machines] == list(get_args(Cluster))
+
+
 # --- the command
 
 
@@ -387,7 +429,7 @@ def test_a_cluster_that_is_not_there_is_said_at_once(address: str, monkeypatch: 
     monkeypatch.setattr(overread.cluster, "_ray", lambda: SimpleNamespace(is_initialized=lambda: False))
     monkeypatch.setenv("RAY_ADDRESS", address)
     with (
-        pytest.raises(RunError, match=rf"the Ray cluster at RAY_ADDRESS={address} cannot be reached \("),
+        pytest.raises(RunError, match=rf"the Ray cluster at RAY_ADDRESS={address} cannot be used \("),
         cluster_session(),
     ):
         pass
@@ -417,7 +459,7 @@ def test_a_stopped_bench_leaves_no_process_of_its_own_ray(
         bench = subprocess.Popen(
             [sys.executable, str(script)],
             stderr=complaint,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "RAY_ADDRESS": ""},
         )
         wait_for(lambda: any(out.glob("pids/*")) or bench.poll() is not None)
         workers = [int(path.name) for path in out.glob("pids/*")]

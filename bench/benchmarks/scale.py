@@ -171,6 +171,7 @@ def _exponent(sizes: list[int], seconds: list[float]) -> float:
 def run_once(file: Path, size: int, picks: int) -> dict[str, Any]:
     """Both phases on the first `size` rows of `file`: seconds by step, and the peak of this process in MiB."""
     from overread.arrays.acquisition import Pool, select
+    from overread.arrays.estimation import items_to_estimate
     from overread.arrays.metrics import classification_metrics
     from overread.arrays.noise import flip_labels, symmetric_matrix
     from overread.config import load_config
@@ -199,7 +200,7 @@ def run_once(file: Path, size: int, picks: int) -> dict[str, Any]:
     rows, processes = RowFile(file, (size, WIDTH)), Processes()
     reference = labels(size)
     given = flip_labels(reference, symmetric_matrix(CLASSES, NOISE), np.random.default_rng(3))
-    everything = np.arange(size)
+    everything, noise_items = np.arange(size), items_to_estimate(size, np.random.default_rng(4))
     scaling = clocked("mean and deviation", lambda: scaling_of(rows, everything))
     train = FeatureSource(standardised(rows, everything, scaling), processes.device)
     task = Task(
@@ -211,8 +212,8 @@ def run_once(file: Path, size: int, picks: int) -> dict[str, Any]:
         input_dim=WIDTH,
         model=config.model,
         processes=processes,
-        noise_items=everything,
-        noise_features=EmbeddingRows(rows, everything),
+        noise_items=noise_items,
+        noise_features=EmbeddingRows(rows, noise_items),
         data_digest=f"scale {size}",
     )
     with tempfile.TemporaryDirectory(dir=file.parent) as name:

@@ -23,21 +23,33 @@ from torch.utils.data import DataLoader
 
 from overread.arrays import IntArray
 from overread.arrays.noise import flip_labels, symmetric_matrix
+from overread.config import load_config
 from overread.learn.sources import PixelSource
 from overread.learn.weights import load_backbone
 
-ITEMS = {32: 1024, 64: 512}
+ITEMS = 384
+QUICK_ITEMS = 48
 BATCH = 128
-PLAN = Plan(epochs=10, warmup_epochs=4, window=5, forget_rate=NOISE, rounds=2, budget=40, update_epochs=3)
+BUDGET = 4
+PAPER = load_config(settings=["preset=paper"])
+PLAN = Plan(
+    epochs=PAPER.lnl.epochs,
+    warmup_epochs=PAPER.lnl.warmup_epochs,
+    window=PAPER.lnl.vog_window,
+    forget_rate=NOISE,
+    rounds=PAPER.active.rounds,
+    budget=BUDGET,
+    update_epochs=PAPER.active.epochs,
+)
 QUICK = Plan(epochs=2, warmup_epochs=1, window=2, forget_rate=NOISE, rounds=1, budget=2, update_epochs=1)
 
 
 def inputs(size: int, quick: bool) -> Study:
-    return make_study(48 if quick else ITEMS.get(size, 512), size)
+    return make_study(QUICK_ITEMS if quick else ITEMS, size)
 
 
 def plan(data: Study) -> Plan:
-    return QUICK if data.n_train == 48 else PLAN
+    return QUICK if data.n_train == QUICK_ITEMS else PLAN
 
 
 def naive(data: Study) -> Step:

@@ -21,10 +21,9 @@ from threadpoolctl import threadpool_limits
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.noise import checked_labels, symmetric_matrix
 from overread.arrays.rows import RowArray
-from overread.arrays.splits import subsample
 from overread.errors import DataError
 
-__all__ = ["MOST_ITEMS", "NoiseEstimate", "estimate_noise"]
+__all__ = ["NoiseEstimate", "estimate_noise", "items_to_estimate"]
 
 # More items than these hardly move the estimate, and it would not end.
 MOST_ITEMS = 20_000
@@ -47,11 +46,11 @@ RATE_CEILING = 0.99
 
 
 class NoiseEstimate(NamedTuple):
-    """Result of `estimate_noise` for C classes and the M items that it looked at.
+    """Result of `estimate_noise` for C classes and N items.
 
     matrix: (C, C), `P(given = j | true = i)`, rows sum to one.  prior: (C,) frequencies of the true classes, sums
-    to one.  rate: share of wrong labels, 0 .. 1.  items: (M,) their positions, ascending.  posterior: (M, C),
-    `P(true = c | features, given label)` from models that did not train on the item, rows sum to one.
+    to one.  rate: share of wrong labels, 0 .. 1.  posterior: (N, C), `P(true = c | features, given label)` from models
+    that did not train on the item, rows sum to one.
     heldout_log_likelihood: mean log probability of the given labels of held-out folds, nats, at most 0, higher is
     better.
     """
@@ -59,7 +58,6 @@ class NoiseEstimate(NamedTuple):
     matrix: FloatArray
     prior: FloatArray
     rate: float
-    items: IntArray
     posterior: FloatArray
     heldout_log_likelihood: float
 
@@ -84,6 +82,15 @@ class _Fit(NamedTuple):
     score: float
 
 
+def items_to_estimate(n: int, rng: np.random.Generator) -> IntArray:
+    """Ascending positions of the items, of `n`, that an estimate needs: all, or 20,000 drawn where there are more.
+
+    >>> items_to_estimate(3, np.random.default_rng(0)).tolist()
+    [0, 1, 2]
+    """
+    return np.arange(n) if n <= MOST_ITEMS else np.sort(rng.choice(n, MOST_ITEMS, replace=False))
+
+
 def estimate_noise(
     features: RowArray, given: IntArray, n_classes: int, rng: np.random.Generator, threads: int = 1
 ) -> NoiseEstimate:
@@ -91,39 +98,39 @@ def estimate_noise(
 
     `features` (N, D) are any finite floats in which a linear model can tell the classes apart, such as embeddings;
     they are centred, scaled by one number and projected to at most 128 principal components.  `given` are (N,)
-    integers in 0 .. C-1; `rng` draws the folds.  Of more than 20,000 items it looks at so many, drawn with every given
-    class at its share: time and memory are then bounded, and only these rows are read.  `threads` that work at a time
-    change nothing but the time; meanwhile matrix products have one thread each, in all of the process.
+    integers in 0 .. C-1; `rng` draws the folds.  Time grows with the items: `items_to_estimate` says how many are
+    enough.  `threads` that work at a time change nothing but the time; meanwhile matrix products have one thread each,
+    in all of the process.
 
     What no estimate from noisy labels can know: features in which the classes overlap look like label noise, so the
     rate is then overestimated; noise beyond the limit of identifiability is not seen.
     A class that nobody was given cannot be told from one that is not there: its row is the identity, its prior and
     posterior are 0.  With one class given the rate is 0.  There are never more folds than items.
-    DataError: no items, lengths that differ, features that it looks at not finite, labels outside the classes.
+    DataError: no items, lengths that differ, features that are not finite, labels outside the classes.
     """
     given = checked_labels(given, n_classes, "given labels")
     if len(features.shape) != 2 or len(features) != len(given):
         raise DataError(f"features have shape {features.shape} but there are {len(given)} given labels")
     if len(given) == 0:
         raise DataError("the noise cannot be estimated from no items; the training split is empty")
-    items = subsample(given, MOST_ITEMS, rng) if len(given) > MOST_ITEMS else np.arange(len(given))
-    looked_at, given = np.asarray(features[items], dtype=np.float64), given[items]
-    if not np.isfinite(looked_at).all():
+    rows = np.asarray(features[:], dtype=np.float64)
+    if not np.isfinite(rows).all():
         raise DataError("features for the noise estimate hold a value that is not finite")
     present, compact = np.unique(given, return_inverse=True)
     if len(present) == 1:
         known = np.eye(n_classes)
-        return NoiseEstimate(known, known[present[0]], 0.0, items, known[given], 0.0)
+        return NoiseEstimate(known, known[present[0]], 0.0, known[given], 0.0)
 
     # Products are small: with threads of their own they take longer, and their sums depend on the number.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        best = _best_fit(looked_at, compact, len(present), rng, pool)
+    limit = {"initializer": threadpool_limits, "initargs": (1, "blas")}  # a library may count for each of its callers
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads, **limit) as pool:
+        best = _best_fit(rows, compact, len(present), rng, pool)
 
     matrix, prior, posterior = np.eye(n_classes), np.zeros(n_classes), np.zeros((len(given), n_classes))
     matrix[np.ix_(present, present)] = best.matrix
     prior[present] = best.prior
     posterior[:, present] = best.posterior
-    return NoiseEstimate(matrix, prior, best.rate, items, posterior, best.score)
+    return NoiseEstimate(matrix, prior, best.rate, posterior, best.score)
 
 
 def _best_fit(
@@ -187,7 +194,7 @@ def _expectation_maximisation(problem: _Problem, penalty: float, start_rate: flo
 
 def _fitted(problem: _Problem, W: FloatArray, matrices: FloatArray, penalty: float, iterations: int) -> FloatArray:
     """Weights (K, C, D + 1) of all folds' regressions after some L-BFGS steps, in one matrix product."""
-    likelihood = matrices[:, :, problem.given]
+    likelihood = np.take(matrices, problem.given, axis=2)
 
     def objective(flat: FloatArray) -> tuple[float, FloatArray]:
         return _loss_and_gradient(problem, likelihood, penalty, flat)

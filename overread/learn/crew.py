@@ -67,6 +67,7 @@ def learn(
             checkpointer,
             reporter,
             task.processes,
+            task.cluster,
         )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from overread.arrays import IntArray
-from overread.cluster import map_chunks
+from overread.cluster import comes_true, map_chunks
 from overread.config import Cluster, ModelConfig
 from overread.errors import RunError
 from overread.files import atomic_path
@@ -50,7 +50,8 @@ def embed(
     key of the cache.  cache_folder: the result is a read-only memory map of a file there; None =
     an array, and nothing is kept.  An interrupted computation goes on behind its last finished chunk, and several
     processes may embed into one folder at a time; `processes` share the work.  cluster: on Ray each chunk is a task
-    of one CPU thread, which writes into `cache_folder`; one chunk, or no folder, is work for this process.
+    with as many threads as this process, which writes into `cache_folder`; one chunk, or no folder, is work for this
+    process.
     Random backbones (weights none) are always the same one.
 
     Errors: ModelError where the backbone cannot be had; RunError where the cache cannot be kept; as in
@@ -76,8 +77,12 @@ def embed(
     behind = n - sum(each.end - each.start for each in todo)
     with reporter.task("embedding", n, done=behind) as advance:
         if cluster == "ray" and len(todo) > 1:
-            gpu = device.type == "cuda"
-            map_chunks(_embed_chunk, backbone, todo, lambda each: advance(each.end - each.start), gpu)
+
+            def done(each: _Chunk) -> None:
+                advance(each.end - each.start)
+
+            map_chunks(_embed_chunk, backbone, todo, done, device.type == "cuda", torch.get_num_threads())
+            comes_true(lambda: _open(file) is not None or all(each.part.exists() for each in todo))
         else:
             for each in todo:
                 _embed_chunk(backbone, each, advance)
@@ -87,8 +92,9 @@ def embed(
         # A chunk is missing where another run was first: it put the whole together and removed the parts.
         if len(chunks) == len(parts):
             _save_together(file, chunks)
-        for part in parts.values():
-            part.unlink(missing_ok=True)
+        if _open(file) is not None:
+            for part in parts.values():
+                part.unlink(missing_ok=True)
     processes.wait()
     return _finished(file)
 
@@ -96,7 +102,10 @@ def embed(
 def _finished(file: Path) -> Features:
     finished = _open(file)
     if finished is None:
-        raise RunError(f"the embeddings {file} vanished while they were written: is the folder being emptied?")
+        raise RunError(
+            f"the embeddings {file} are not there though they were made: is the folder being emptied, or is it not the "
+            "same on all machines? OVERREAD_CACHE names one that they share"
+        )
     return finished
 
 

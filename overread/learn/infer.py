@@ -54,8 +54,8 @@ def predict(
     neither the order of items nor the batch size matters to it.  The trunk runs once: dropout stands behind it.
     Batch norm stays in evaluation mode, the network keeps its weights, its running statistics and its mode.
     No positions give arrays of no rows.  processes: who shares the work; each gets all of the result.
-    cluster: on Ray, tasks of one CPU thread score some batches of pixels each; stored embeddings and a set of one
-    task are scored here, which is quicker, and so is the part of each of several processes.
+    cluster: on Ray, tasks with as many threads as this process score some batches of pixels each; stored embeddings
+    and a set of one task are scored here, which is quicker, and so is the part of each of several processes.
 
     Errors: ModelError where draws are asked of a network without dropout: they would all be equal; as in
     `overread.cluster.map_chunks`.
@@ -67,7 +67,7 @@ def predict(
     size = TASK_BATCHES * batch_size
     if cluster == "ray" and source.fixed_features is None and processes.count == 1 and len(positions) > size:
         chunks = [positions[start : start + size] for start in range(0, len(positions), size)]
-        pieces = map_chunks(_score, request, chunks, gpu=processes.device.type == "cuda")
+        pieces = map_chunks(_score, request, chunks, None, processes.device.type == "cuda", torch.get_num_threads())
         probs, features = (np.concatenate([piece[index] for piece in pieces]) for index in (0, 1))
         sampled = np.concatenate([piece[2] for piece in pieces], axis=1)
     else:

@@ -14,7 +14,7 @@ from overread.arrays import BoolArray, FloatArray, IntArray
 from overread.arrays.rows import RowArray, row_slices
 from overread.arrays.selection import forget_rate_at, keep_count
 from overread.arrays.vog import RankOneVogWindow, VogWindow, class_normalised
-from overread.config import LnlConfig
+from overread.config import Cluster, LnlConfig
 from overread.learn.infer import predict
 from overread.learn.methods import get_method
 from overread.learn.models import Network
@@ -64,11 +64,13 @@ def learn_with_noisy_labels(
     checkpointer: Checkpointer,
     reporter: Reporter,
     processes: Processes | None = None,
+    cluster: Cluster = "none",
 ) -> LnlResult:
     """The presumed-clean set and per-item scores; `networks` are trained in place, the first one is the result.
 
     given: (N,) class indices.  forget_rate: in [0, 1), the share of labels thought wrong.  processes: who shares the
     work; the first one keeps the VOG and makes the picks, over whole batches, and its result alone is complete.
+    cluster: who scores, as in `predict`.
     """
     processes = processes or Processes(networks[0].last.weight.device)
     trained = [processes.trainable(network) for network in networks]
@@ -135,7 +137,9 @@ def learn_with_noisy_labels(
                     wanted = not _needs_errors_only(source, network)
                     for first in range(0, n, EVALUATED_AT_ONCE):
                         some = everything[first : first + EVALUATED_AT_ONCE]
-                        scores = predict(network, source, some, want_features=wanted, processes=processes)
+                        scores = predict(
+                            network, source, some, want_features=wanted, processes=processes, cluster=cluster
+                        )
                         if processes.is_first:
                             probs_of_given = scores.probs[np.arange(len(some)), given[some]]
                             windows[index].push(epoch, some, probs_of_given, scores.features)
@@ -152,7 +156,7 @@ def learn_with_noisy_labels(
                 files.forget(epoch - config.vog_window + 1)
             advance(1)
 
-    probs = predict(networks[0], source, everything, want_features=False, processes=processes).probs
+    probs = predict(networks[0], source, everything, want_features=False, processes=processes, cluster=cluster).probs
     final_loss = -np.log(np.maximum(probs[everything, given], np.finfo(np.float64).tiny))
     presumed_clean = picked_last
     if method.splits and config.clean_set == "whole-set":

@@ -21,6 +21,7 @@ from overread.learn.row_files import WindowFiles
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
 from overread.learn.weights import weights_identity
+from overread.locks import take_lock
 from overread.progress import Reporter
 from overread.rng import derived_seed, generator
 
@@ -66,7 +67,17 @@ def run_phase1(
             seconds=meta["seconds"],
         )
 
-    estimate = _estimate(task, config, folder, reporter)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Runs that share it must not make it side by side: on a cluster a machine may be lost from sight and still work.
+    with take_lock(folder / f"phase1-{key}.lock"):
+        return network, _made(task, config, network, path, true_rate, reporter)
+
+
+def _made(
+    task: Task, config: Config, network: Network, path: Path, true_rate: float | None, reporter: Reporter
+) -> Phase1:
+    """Phase 1, which trains `network`, stored in `path`."""
+    estimate = _estimate(task, config, path.parent, reporter)
     wanted = config.lnl.forget_rate
     forget_rate = estimate.rate if wanted == "estimate" else true_rate if wanted == "true" else wanted
     assert isinstance(forget_rate, float)
@@ -74,8 +85,8 @@ def run_phase1(
         task.new_network(derived_seed(config.seed, "network", index))
         for index in range(1, get_method(config.lnl.method).networks)
     ]
-    in_progress = folder / f"phase1-{key}-in-progress.safetensors"
-    checkpointer = Checkpointer(in_progress, config.checkpoint_seconds, key)
+    in_progress = path.with_name(f"{path.stem}-in-progress.safetensors")
+    checkpointer = Checkpointer(in_progress, config.checkpoint_seconds, path.stem.removeprefix("phase1-"))
     learned = learn(task, config, [network, *others], forget_rate, checkpointer, reporter)
     phase1 = Phase1(
         presumed_clean=learned.presumed_clean,
@@ -99,7 +110,7 @@ def run_phase1(
     )
     WindowFiles(in_progress).clear()
     checkpointer.clear()
-    return network, phase1
+    return phase1
 
 
 class _Estimate(NamedTuple):

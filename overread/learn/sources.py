@@ -94,7 +94,8 @@ class PixelSource:
         wanted = positions[rows]
         at_once = len(wanted)
         if self.device.type == "cpu":
-            at_once = max(1, NUMBERS_AT_ONCE // int(np.prod(self.images.shape[1:])))
+            height, width = self.images.shape[1:3]
+            at_once = max(1, NUMBERS_AT_ONCE // (3 * max(height * width, self.side**2)))
         if len(wanted) <= at_once:
             return self._augmented(wanted, parameters)
         result = torch.empty((len(wanted), 3, self.side, self.side), memory_format=torch.channels_last)

@@ -7,9 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from overread.arrays import IntArray
-from overread.arrays.estimation import MOST_ITEMS
+from overread.arrays.estimation import items_to_estimate
 from overread.arrays.rows import RowArray
-from overread.arrays.splits import subsample
 from overread.config import Cluster, Config, ModelConfig
 from overread.data.cache import cache_folder
 from overread.data.dataset import Dataset
@@ -82,17 +81,16 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
         found = embed(dataset.images, frozen, cache, dataset.digest, device, reporter, processes, config.cluster, rows)
         return RowFile.of_map(found) if isinstance(found, np.memmap) else found
 
-    noise_items = np.arange(len(train))
+    # The same ones at every seed, and whatever the labels are: they are embedded once.
+    noise_items = items_to_estimate(len(train), generator(0, "noise items", dataset.digest))
     sources: list[Source]
     if model.mode == "frozen":
         embeddings = embedded(model, None)
-        noise_features: RowArray = EmbeddingRows(embeddings, train)
+        noise_features: RowArray = EmbeddingRows(embeddings, train[noise_items])
         scaling = scaling_of(embeddings, train)
         sources = [FeatureSource(standardised(embeddings, rows, scaling), device) for rows in (train, test)]
     else:
         # The noise estimate looks at a backbone that no given label has touched, in this mode too.
-        if len(train) > MOST_ITEMS:
-            noise_items = subsample(given, MOST_ITEMS, generator(config.seed, "estimated items"))
         noise_features = embedded(ModelConfig(mode="frozen"), train[noise_items])
         side = network_input_size(model, max(dataset.images.shape[1:3]))
         _, preprocess = load_backbone(model.name, model.weights, input_size=side)

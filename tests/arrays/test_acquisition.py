@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from overread.arrays import BoolArray, FloatArray, IntArray, acquisition
+from overread.arrays import coreset as coreset_module
 from overread.arrays import rows as rows_module
 from overread.arrays.acquisition import Pool, list_samplers, sampler, sampler_needs, select
 from overread.errors import ConfigError, DataError
@@ -162,7 +163,7 @@ def test_coreset_is_exact_k_centre_greedy(
     with pytest.MonkeyPatch.context() as patch:  # so small that the few items fill many blocks and hot sets
         sizes = {"HOT": 3, "HOT_LIMIT": 6, "ROWS": 4, "CENTRES": 2, "PAIRS": 2}
         for size, value in sizes.items():
-            patch.setattr(acquisition, f"_CORESET_{size}", value)
+            patch.setattr(coreset_module, f"_{size}", value)
         found = select("coreset", pool, n, rng)
     # Without a labelled item the mean decides the first pick: its rounding must not decide between ties.
     if is_open.all() and n_values < 1000:
@@ -175,10 +176,10 @@ def test_coreset_is_exact_k_centre_greedy(
 @pytest.mark.parametrize("n_labelled", [0, 1, 350])
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_coreset_is_exact_across_blocks(n_labelled: int, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acquisition, "_CORESET_HOT", 16)
-    monkeypatch.setattr(acquisition, "_CORESET_HOT_LIMIT", 64)
-    monkeypatch.setattr(acquisition, "_CORESET_ROWS", 100)
-    monkeypatch.setattr(acquisition, "_CORESET_CENTRES", 30)
+    monkeypatch.setattr(coreset_module, "_HOT", 16)
+    monkeypatch.setattr(coreset_module, "_HOT_LIMIT", 64)
+    monkeypatch.setattr(coreset_module, "_ROWS", 100)
+    monkeypatch.setattr(coreset_module, "_CENTRES", 30)
     rng = np.random.default_rng(n_labelled)
     features = rng.standard_normal((500, 5)) + 3 * rng.integers(0, 4, (500, 1))
     features[100:160] = features[40:100]  # exact duplicates
@@ -221,7 +222,7 @@ class Lazy:
 def test_coreset_reads_rows_in_parts_and_picks_what_it_picks_from_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_module, "BLOCK_BYTES", 1000)
     for size, value in {"HOT": 8, "HOT_LIMIT": 16, "ROWS": 50, "CENTRES": 20}.items():
-        monkeypatch.setattr(acquisition, f"_CORESET_{size}", value)
+        monkeypatch.setattr(coreset_module, f"_{size}", value)
     features = np.random.default_rng(0).standard_normal((600, 5)).astype(np.float32)
     is_open = np.arange(600) % 3 > 0
     lazy = Lazy(features)

@@ -9,7 +9,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
 from overread.arrays import FloatArray, IntArray, estimation
-from overread.arrays.estimation import _loss_and_gradient, _Problem, _stratified_folds, _updated, estimate_noise
+from overread.arrays.estimation import (
+    _loss_and_gradient,
+    _Problem,
+    _stratified_folds,
+    _updated,
+    estimate_noise,
+    items_to_estimate,
+)
 from overread.arrays.noise import class_dependent_matrix, flip_labels, symmetric_matrix
 from overread.arrays.splits import long_tail, subsample
 from overread.errors import DataError
@@ -104,31 +111,16 @@ def test_the_result_is_made_of_distributions_and_repeats_whatever_the_threads() 
     assert json.loads(json.dumps(found.matrix.tolist())) == found.matrix.tolist()
 
 
-def test_of_many_items_a_sample_is_read_in_which_every_class_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimation, "MOST_ITEMS", 400)
-    features, labels = blobs(2000, 3)
-    noisy = flip_labels(labels, symmetric_matrix(3, 0.3), generator(0))
-    noisy[noisy == 2] = 1
-    noisy[7] = 2
-    found = estimate_noise(features, noisy, 3, generator(5))
-    assert found.posterior.shape == (400, 3)
-    assert len(set(found.items.tolist())) == 400
-    assert 7 in found.items
-    assert np.bincount(noisy[found.items])[:2] / 400 == pytest.approx(np.bincount(noisy)[:2] / 2000, abs=0.01)
-    # What it does not look at does not matter; what it looks at is estimated as if there were nothing else.
-    unread = features.copy()
-    unread[np.setdiff1d(np.arange(2000), found.items)] = np.nan
-    assert (estimate_noise(unread, noisy, 3, generator(5)).posterior == found.posterior).all()
-
-
-def test_up_to_the_limit_everything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, labels = blobs(300, 3)
-    noisy = flip_labels(labels, symmetric_matrix(3, 0.3), generator(0))
-    without_limit = estimate_noise(features, noisy, 3, generator(5))
+def test_of_many_items_a_sample_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert items_to_estimate(300, generator(5)).tolist() == list(range(300))
     monkeypatch.setattr(estimation, "MOST_ITEMS", 300)
-    found = estimate_noise(features, noisy, 3, generator(5))
-    assert found.items.tolist() == list(range(300))
-    assert (found.posterior == without_limit.posterior).all()
+    assert items_to_estimate(300, generator(5)).tolist() == list(range(300))
+    some = items_to_estimate(2000, generator(5))
+    assert len(np.unique(some)) == 300
+    assert (np.diff(some) > 0).all()
+    assert some.max() < 2000
+    assert some.mean() == pytest.approx(1000, abs=150)
+    assert not np.array_equal(some, items_to_estimate(2000, generator(6)))
 
 
 def test_shift_and_common_scale_of_the_features_do_not_matter() -> None:
