@@ -58,7 +58,8 @@ def naive(data: Study) -> Step:
 
     def training(labels: IntArray, positions: list[int]) -> Loader:
         items = ImageItems(images[positions], labels[positions], train_transform(data.side))
-        return DataLoader(items, BATCH, shuffle=True)
+        # Batch norm cannot train on a last batch of one.
+        return DataLoader(items, BATCH, shuffle=True, drop_last=len(positions) % BATCH == 1)
 
     def looked_at(rows: slice) -> Loader:
         return DataLoader(ImageItems(data.images[rows], data.reference[rows], eval_transform(data.side)), BATCH)
