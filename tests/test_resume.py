@@ -27,7 +27,7 @@ def fingerprints(run: Path) -> dict[str, str]:
     """Digest of every file of a run; times, which cannot repeat, are left out of two of them."""
     digests = {}
     for path in sorted(run.rglob("*")):
-        if path.is_dir() or path.name == "run.lock":
+        if path.is_dir() or path.suffix == ".lock":
             continue
         content = path.read_bytes()
         if path.name == "results.json":
