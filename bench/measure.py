@@ -50,6 +50,7 @@ class Benchmark(Generic[I]):
     size_is: str
     """What the size counts."""
     quick_size: int
+    """Also the least that --size takes."""
     inputs: Callable[[int, bool], I]
     """(size, quick) -> what all ways work on; quick: as few items as will do."""
     naive: Callable[[I], Step]

@@ -45,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--rounds and --size must be 1 or more")
     for name in names if options.name == "all" else [options.name]:
         benchmark = load(name)
+        if options.size is not None and options.size < benchmark.quick_size:
+            parser.error(f"--size of {name} must be {benchmark.quick_size} or more")
         sizes = benchmark.sizes if options.name == "all" else benchmark.sizes[:1]
         if options.quick:
             sizes = (benchmark.quick_size,)

@@ -4,8 +4,8 @@ python bench/run.py all --json > bench.jsonl
 python bench/table.py bench.jsonl
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,4 +81,10 @@ def as_row(texts: list[str] | tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, help="what `run.py --json` printed")
+    given = parser.parse_args().file
+    try:
+        main(given)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        parser.error(f"{given} is not what `run.py --json` printed ({type(error).__name__}: {error})")

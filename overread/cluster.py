@@ -28,6 +28,7 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 ADDRESS = "RAY_ADDRESS"
+TOKEN = Path("~/.ray/auth_token").expanduser()
 # Read by numerical libraries when they are loaded.
 LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 RETRIES = 3
@@ -59,10 +60,13 @@ def cluster_session(cpus: int | None = None) -> Iterator[int]:
     try:
         if address and address != "auto":
             _knock(address)
+            if TOKEN.exists():
+                # Ray itself does so for a Ray of this machine alone, whose token every later Ray then asks for.
+                os.environ.setdefault("RAY_AUTH_MODE", "token")
         # Silent: what matters comes back as the outcome of a task.
         ray.init(**where, log_to_driver=False, logging_level="critical")
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = " ".join(f"{error} {error.__cause__ or ''}".split()) or type(error).__name__
         if not address:
             raise RunError(f"Ray cannot be started on this machine ({reason}): work without a cluster") from None
         raise RunError(

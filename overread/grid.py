@@ -159,8 +159,9 @@ def _plan(grid: Grid, dataset: str, noise: str, arm: str, seed: int, out: Path) 
             raise ConfigError(f"{where}: budget_share={share!r} must be a share of the training set above 0, at most 1")
         if "active.budget" in values:
             raise ConfigError(f"{where}: budget_share and active.budget say the same thing twice; remove one")
+    said = {key.strip() for key in values}
     for key in ("seed", "out", "threads", "cluster"):
-        if key in values:
+        if key in said:
             raise ConfigError(f"{where}: {key} is set by the bench itself; remove it from the grid")
     try:
         config = load_config(settings=[_as_setting(key, value) for key, value in values.items()])

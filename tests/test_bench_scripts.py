@@ -81,6 +81,19 @@ def test_the_table_has_a_row_for_each_and_says_what_was_measured_beside(
     assert re.search(r"- `scale` .*items .* MiB; exponent", printed)
 
 
+@pytest.mark.parametrize("content", [None, "{broken", "{}", "[1]"])
+def test_a_file_of_another_kind_makes_no_table(content: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "bench.jsonl"
+    if content is not None:
+        file.write_text(content)
+    done = subprocess.run(
+        [sys.executable, str(BENCH / "table.py"), str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert f"{file} is not what `run.py --json` printed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of memory")
 @pytest.mark.parametrize("name", ["window", "coreset"])
 def test_peaks_of_memory_are_measured(results: dict[str, dict[str, Any]], name: str) -> None:
@@ -95,9 +108,10 @@ def test_peaks_of_memory_are_measured(results: dict[str, dict[str, Any]], name: 
         (["corset"], "coreset"),
         (["all", "--size", "9"], "--size"),
         (["window", "--rounds", "0"], "--rounds"),
+        (["frozen", "--size", "8"], "300 or more"),
         ([], "all"),
     ],
-    ids=["unknown name", "size of all", "no round", "no name"],
+    ids=["unknown name", "size of all", "no round", "too few items", "no name"],
 )
 def test_a_wrong_call_says_what_is_known(arguments: list[str], named: str) -> None:
     done = run_bench(*arguments)

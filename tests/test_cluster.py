@@ -423,10 +423,11 @@ def test_without_ray_the_line_that_installs_it_is_said(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nonsense"])
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nonsense", "127.0.0.1:99999999999999999999"])
 def test_a_cluster_that_is_not_there_is_said_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Before Ray itself is asked, which would try for minutes.
-    monkeypatch.setattr(overread.cluster, "_ray", lambda: SimpleNamespace(is_initialized=lambda: False))
+    absent = SimpleNamespace(is_initialized=lambda: False, exceptions=SimpleNamespace(RayError=RuntimeError))
+    monkeypatch.setattr(overread.cluster, "_ray", lambda: absent)
     monkeypatch.setenv("RAY_ADDRESS", address)
     with (
         pytest.raises(RunError, match=rf"the Ray cluster at RAY_ADDRESS={address} cannot be used \("),
