@@ -103,7 +103,7 @@ def simulate(
 
 @app.command(
     epilog="Examples: overread bench grids/frozen.yaml --out runs/frozen --workers 2  |  "
-    "RAY_ADDRESS=10.0.0.1:6379 overread bench grids/frozen.yaml --out /shared/frozen --cluster ray"
+    "overread bench grids/frozen.yaml --out /shared/frozen --cluster ray"
 )
 def bench(
     grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="Methods x samplers x noise x seeds.")],
