@@ -13,7 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-__all__ = ["Benchmark", "Seconds", "Step", "Times", "median_ratio", "peak_mb", "spread", "take_turns", "timed"]
+__all__ = [
+    "Benchmark",
+    "Seconds",
+    "Step",
+    "Times",
+    "median_ratio",
+    "peak_mb",
+    "scaled",
+    "spread",
+    "take_turns",
+    "timed",
+]
 
 I = TypeVar("I")  # noqa: E741 - what the inputs of one benchmark are
 
@@ -78,6 +89,11 @@ def timed(work: Callable[[], object]) -> Step:
         return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
     return step
+
+
+def scaled(step: Step, factor: float) -> Step:
+    """A step whose seconds are multiplied: for work of which a part stands for the whole."""
+    return lambda: Seconds(*(seconds * factor for seconds in step()))
 
 
 def take_turns(steps: Mapping[str, Step], rounds: int, warm_up: bool) -> Times:

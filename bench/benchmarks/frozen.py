@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from epochs import N_CLASSES
-from measure import Benchmark, Seconds, Step, timed
+from measure import Benchmark, Step, scaled, timed
 from naive_torch import Classifier, FeatureItems, Loader, Plan, simulate
 from naive_torch import Study as NaiveStudy
 from studies import NOISE, Study, make_study, whole_run
@@ -73,12 +73,7 @@ def naive(data: Study) -> Step:
         study = NaiveStudy(heads, training, looked_at(slice(n)), looked_at(slice(n, None)))
         simulate(study, given, reference[:n], plan(data.n_train)._replace(budget=max(1, n // 100)))
 
-    once = timed(work)
-
-    def step() -> Seconds:
-        return Seconds(*(seconds * data.n_train / n for seconds in once()))
-
-    return step
+    return scaled(timed(work), data.n_train / n)
 
 
 def limit(data: Study) -> Step:

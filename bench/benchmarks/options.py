@@ -9,7 +9,7 @@ import numpy as np
 import resnet
 import torch
 from epochs import Images
-from measure import Benchmark, Seconds, Step, timed
+from measure import Benchmark, Step, scaled, timed
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -56,12 +56,7 @@ def limit(data: Images) -> Step:
     """The time that a large square product takes, scaled to the multiplications of forward and backward."""
     left, right = torch.randn(GEMM, GEMM), torch.randn(GEMM, GEMM)
     share = 3 * multiplications(resnet.networks()[0], data) / GEMM**3
-    once = timed(lambda: left @ right)
-
-    def step() -> Seconds:
-        return Seconds(*(seconds * share for seconds in once()))
-
-    return step
+    return scaled(timed(lambda: left @ right), share)
 
 
 def multiplications(network: Network, data: Images) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from measure import Benchmark, Seconds, Step, timed
+from measure import Benchmark, Seconds, Step, scaled, timed
 from naive import k_centre_greedy
 from numpy.typing import NDArray
 
@@ -111,13 +111,7 @@ def naive(data: Inputs) -> Step:
         for _ in range(UPDATE_EPOCHS):
             coteaching_epoch(networks[:1], optimizers[:1], loader, 0.0)
 
-    once = timed(work)
-
-    def step() -> Seconds:
-        took = once()
-        return Seconds(*(seconds * data.size / size for seconds in took))
-
-    return step
+    return scaled(timed(work), data.size / size)
 
 
 def limit(data: Inputs) -> Step:
