@@ -1,7 +1,8 @@
 """Samplers: which open items of the pool are read next.
 
 A sampler is a function `(pool, k, rng) -> positions` under `@sampler(name, needs=...)`: min(k, number of open items)
-distinct open positions, best first, ties by the lower position. None of them looks at the given label.
+distinct open positions, best first, ties by the lower position. `disagreement` and `label_quality` look at the given
+label; those that need the posterior know it through that; all others pass over it.
 """
 
 import difflib
@@ -13,6 +14,7 @@ from scipy.special import entr
 
 from overread.arrays import BoolArray, FloatArray, IntArray
 from overread.arrays.coreset import k_centre_greedy
+from overread.arrays.noise import checked_labels
 from overread.arrays.rows import RowArray, row_slices
 from overread.arrays.selection import smallest
 from overread.errors import ConfigError, DataError
@@ -22,10 +24,16 @@ __all__ = [
     "Sampler",
     "bald",
     "coreset",
+    "disagreement",
     "entropy",
+    "expected_macro_f1_gain",
+    "label_quality",
     "least_confidence",
     "list_samplers",
+    "macro_f1",
     "margin",
+    "posterior_entropy",
+    "posterior_least_confidence",
     "random",
     "sampler",
     "sampler_needs",
@@ -41,6 +49,7 @@ class Pool(NamedTuple):
     features: RowArray | None  # (N, D), inputs of the last layer; need not be in memory
     given: IntArray  # (N,), given labels
     open: BoolArray  # (N,), may be bought: presumed noisy and not yet read
+    posterior: FloatArray | None = None  # (N, C), P(true class | x, given label, reads); rows sum to one
 
 
 A = TypeVar("A")
@@ -54,14 +63,14 @@ class _Entry(NamedTuple):
 
 
 _REGISTRY: dict[str, _Entry] = {}
-_DIMENSIONS = {"probs": "(N, C)", "draws": "(S, N, C)", "features": "(N, D)"}
+_DIMENSIONS = {"probs": "(N, C)", "draws": "(S, N, C)", "features": "(N, D)", "posterior": "(N, C)"}
 _SUM_TOLERANCE = 1e-3  # half-precision softmax rows are off by about this much
 
 
 def sampler(name: str, needs: Collection[str] = ()) -> Callable[[Sampler], Sampler]:
     """A decorator that registers a function as the sampler `name`.
 
-    needs: the optional fields of `Pool` that it reads, of "probs", "draws" and "features".
+    needs: the optional fields of `Pool` that it reads, of "probs", "draws", "features" and "posterior".
     Raises ConfigError for a name in use or an unknown need.
     """
     unknown = set(needs) - set(_DIMENSIONS)
@@ -130,7 +139,7 @@ def random(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
 @sampler("entropy", needs={"probs"})
 def entropy(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
     """Open positions of largest predictive entropy, nats; 0 log 0 is 0."""
-    return _largest(entr(_open_rows(pool.probs, pool), dtype=np.float64).sum(axis=1), pool, k)
+    return _largest(_entropies(_open_rows(pool.probs, pool)), pool, k)
 
 
 @sampler("least-confidence", needs={"probs"})
@@ -172,8 +181,100 @@ def coreset(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
     return k_centre_greedy(_required(pool.features), pool.open, k)
 
 
+@sampler("posterior-entropy", needs={"posterior"})
+def posterior_entropy(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Open positions of largest entropy of the posterior, nats: what is unknown once the given label is weighed in."""
+    return _largest(_entropies(_open_rows(pool.posterior, pool)), pool, k)
+
+
+@sampler("posterior-least-confidence", needs={"posterior"})
+def posterior_least_confidence(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Open positions of smallest largest posterior probability: the labels most likely to be exported wrongly.
+
+    For one read each, whose answer is thought right, this is the largest expected number of corrected labels.
+    """
+    return _largest(-_required(pool.posterior)[pool.open].max(axis=1), pool, k)
+
+
+@sampler("disagreement", needs={"probs"})
+def disagreement(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Open positions of largest -log p(given label) - H(p), nats: the label is improbable and the image not ambiguous.
+
+    Bernhardt et al., Nature Communications 13, 1161 (2022). A reader settles an ambiguous image less often, hence the
+    minus. A probability below the smallest normal double counts as that: a finite 708 nats, not an infinity.
+    Raises DataError for given labels outside the classes.
+    """
+    cross_entropy = -np.log(np.maximum(_given_probs(pool), np.finfo(np.float64).tiny))
+    return _largest(cross_entropy - _entropies(_open_rows(pool.probs, pool)), pool, k)
+
+
+@sampler("label-quality", needs={"probs"})
+def label_quality(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Open positions of smallest probability of the given label.
+
+    The ranking by self-confidence of confident learning (Northcutt et al., JAIR 70, 2021, arXiv 1911.00068).
+    Raises DataError for given labels outside the classes.
+    """
+    return _largest(-_given_probs(pool), pool, k)
+
+
+@sampler("macro-f1", needs={"posterior"})
+def macro_f1(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """Open positions of largest expected gain in macro-F1 of the label vector; see `expected_macro_f1_gain`.
+
+    Every class has the same weight, so a likely error within a rare class outranks one among frequent classes. Gains
+    are those of single reads: what the k reads of a round do to each other's gain is left out.
+    """
+    return _largest(expected_macro_f1_gain(_required(pool.posterior))[pool.open], pool, k)
+
+
+def expected_macro_f1_gain(posterior: FloatArray) -> FloatArray:
+    """Expected gain (N,) in the macro-F1 of all N labels from reading one item; 0..1, higher = read it first.
+
+    posterior: (N, C), rows q sum to one. An item that is not read is named d = argmax q (ties: lower class). With
+    expected counts over all items, F_c = 2 TP_c / (N_c + P_c): TP_c hits, N_c items of class c, P_c items named c;
+    0/0 is 0, and all C classes count. Reading item i shows its class c, so row i of the expected counts becomes one-hot
+    whether it is then named c or still d; the gain is the macro-F1 of the first minus that of the second, exact, and
+    averaged over c with weights q. An item of which the class is certain gains 0.
+
+    >>> posterior = np.array([[1.0, 0.0], [1.0, 0.0], [0.8, 0.2], [0.0, 1.0]])
+    >>> expected_macro_f1_gain(posterior).round(4).tolist()
+    [0.0, 0.0, 0.0533, 0.0]
+    """
+    q = posterior.astype(np.float64)
+    rows = np.arange(len(q))
+    named = q.argmax(axis=1)
+    q_named = q[rows, named]
+    n_named = np.bincount(named, minlength=q.shape[1])
+    hits = np.bincount(named, weights=q_named, minlength=q.shape[1])
+    # Only two classes change. Class c gains a hit, F from 2 TP / S to 2 (TP + 1) / (S + 1) where S = N + P.
+    size = q.sum(axis=0) - q + 1 + n_named
+    gain = 2 * (size - hits) / (size * (size + 1))
+    # Class d loses a false alarm, F from 2 TP / S to 2 TP / (S - 1). S - 1 falls below 1 only where nothing else is
+    # named d; TP is exactly 0 there, and the floor keeps 0 / 0 out.
+    size_d = size[rows, named] - 1
+    gain += (2 * (hits[named] - q_named) / (size_d * np.maximum(size_d - 1, 1)))[:, None]
+    gain[rows, named] = 0
+    total: FloatArray = (q * gain).sum(axis=1) / q.shape[1]
+    return total
+
+
 def _open_rows(probs: FloatArray | None, pool: Pool) -> FloatArray:
     return _required(probs)[pool.open]
+
+
+def _given_probs(pool: Pool) -> FloatArray:
+    """Probability (n,) of the given label of every open item, in float64."""
+    probs = _required(pool.probs)
+    given = checked_labels(pool.given, probs.shape[1], "given labels")[pool.open]
+    found: FloatArray = probs[np.flatnonzero(pool.open), given].astype(np.float64)
+    return found
+
+
+def _entropies(probs: FloatArray) -> FloatArray:
+    """Entropy (n,) of each row of `probs` (n, C), nats, in float64; 0 log 0 is 0."""
+    entropies: FloatArray = entr(probs, dtype=np.float64).sum(axis=1)
+    return entropies
 
 
 def _required(array: A | None) -> A:
@@ -218,5 +319,5 @@ def _check_pool(pool: Pool) -> None:
             if off > _SUM_TOLERANCE or array.min() < 0:
                 raise DataError(
                     f"the rows of pool.{name} are no probabilities (smallest {array.min():.3g}, sum off by "
-                    f"{off:.3g}); give the outputs of a softmax"
+                    f"{off:.3g}); give rows of non-negative numbers that sum to one"
                 )

@@ -1,7 +1,10 @@
 """One template test over every registered sampler; each sampler against brute force."""
 
+import math
+
 import numpy as np
 import pytest
+from cleanlab.rank import get_label_quality_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -9,7 +12,14 @@ from scipy import stats
 from overread.arrays import BoolArray, FloatArray, IntArray, acquisition
 from overread.arrays import coreset as coreset_module
 from overread.arrays import rows as rows_module
-from overread.arrays.acquisition import Pool, list_samplers, sampler, sampler_needs, select
+from overread.arrays.acquisition import (
+    Pool,
+    expected_macro_f1_gain,
+    list_samplers,
+    sampler,
+    sampler_needs,
+    select,
+)
 from overread.errors import ConfigError, DataError
 
 quick = settings(deadline=None, max_examples=30)
@@ -22,9 +32,11 @@ def make_pool(seed: int, n: int, n_classes: int = 3, open_share: float = 0.6, eq
     probs = rng.dirichlet(np.full(n_classes, 0.3), n)
     draws = rng.dirichlet(np.full(n_classes, 0.3), (4, n))
     features = rng.integers(0, 3, (n, 2)).astype(np.float32)
+    labels, is_open = rng.integers(0, n_classes, n), rng.random(n) < open_share
+    posterior = rng.dirichlet(np.full(n_classes, 0.3), n)
     if equal:
-        probs[:], draws[:], features[:] = 1 / n_classes, 1 / n_classes, 2.5
-    return Pool(probs, draws, features, rng.integers(0, n_classes, n), rng.random(n) < open_share)
+        probs[:], draws[:], features[:], posterior[:] = 1 / n_classes, 1 / n_classes, 2.5, 1 / n_classes
+    return Pool(probs, draws, features, labels, is_open, posterior)
 
 
 def only(pool: Pool, needs: frozenset[str]) -> Pool:
@@ -34,6 +46,7 @@ def only(pool: Pool, needs: frozenset[str]) -> Pool:
         features=pool.features if "features" in needs else None,
         given=pool.given,
         open=pool.open,
+        posterior=pool.posterior if "posterior" in needs else None,
     )
 
 
@@ -63,8 +76,9 @@ def test_every_sampler_gives_distinct_open_positions(
     np.testing.assert_array_equal(positions, again)
     fewer = select(name, pool, k // 2, np.random.default_rng(seed))
     np.testing.assert_array_equal(positions[: len(fewer)], fewer)  # best first: a smaller budget is a prefix
-    other_labels = pool._replace(given=(pool.given + 1) % n_classes)
-    np.testing.assert_array_equal(positions, select(name, other_labels, k, np.random.default_rng(seed)))
+    if name not in {"disagreement", "label-quality"}:
+        other_labels = pool._replace(given=(pool.given + 1) % n_classes)
+        np.testing.assert_array_equal(positions, select(name, other_labels, k, np.random.default_rng(seed)))
     if equal and name not in {"random", "coreset"}:
         np.testing.assert_array_equal(positions, np.flatnonzero(pool.open)[:k])
 
@@ -86,7 +100,8 @@ def test_a_missing_need_is_named(name: str) -> None:
 
 
 def test_all_published_samplers_are_there() -> None:
-    assert {"random", "entropy", "least-confidence", "margin", "bald", "coreset"} <= set(list_samplers())
+    published = {"random", "entropy", "least-confidence", "margin", "bald", "coreset", "disagreement", "label-quality"}
+    assert published | {"posterior-entropy", "posterior-least-confidence", "macro-f1"} <= set(list_samplers())
 
 
 @given(seed=st.integers(0, 100_000), k=st.integers(0, 20), n_classes=st.integers(2, 5))
@@ -247,6 +262,129 @@ def test_coreset_leaves_duplicates_to_the_end_and_takes_each_once() -> None:
     assert select("coreset", pool, 6, np.random.default_rng(0)).tolist() == [5, 3, 1, 2, 4]
 
 
+def with_certain_rows(probs: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """`probs` (N, C) with about a third of the rows one-hot and a third a copy of the first row: zeros and ties."""
+    kind = rng.integers(0, 3, len(probs))
+    found: FloatArray = np.where((kind == 1)[:, None], np.eye(probs.shape[1])[probs.argmax(axis=1)], probs)
+    found[kind == 2] = probs[:1]
+    return found
+
+
+@given(seed=st.integers(0, 100_000), k=st.integers(0, 20), n_classes=st.integers(2, 5))
+@quick
+def test_uncertainty_of_the_posterior_is_its_formulas(seed: int, k: int, n_classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    pool = make_pool(seed, 20, n_classes)
+    assert pool.posterior is not None
+    pool = pool._replace(posterior=with_certain_rows(pool.posterior, rng))
+    assert select("posterior-entropy", pool, k, rng).tolist() == best(stats.entropy(pool.posterior, axis=1), pool, k)
+    unsure = 1 - pool.posterior.max(axis=1)
+    chosen = select("posterior-least-confidence", pool, k, rng)
+    # Compared by value: 1 - p rounds, and p does not.
+    np.testing.assert_allclose(unsure[chosen], np.sort(unsure[pool.open])[::-1][:k], atol=1e-12)
+
+
+@given(seed=st.integers(0, 100_000), k=st.integers(0, 20), n_classes=st.integers(1, 5))
+@quick
+def test_disagreement_is_cross_entropy_minus_entropy(seed: int, k: int, n_classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    pool = make_pool(seed, 20, n_classes)
+    assert pool.probs is not None
+    probs = with_certain_rows(pool.probs, rng)
+    score = np.zeros(20)
+    for i, row in enumerate(probs.tolist()):
+        score[i] = -math.log(max(row[pool.given[i]], 2.0**-1022)) + sum(p * math.log(p) for p in row if p > 0)
+    assert select("disagreement", pool._replace(probs=probs), k, rng).tolist() == best(score, pool, k)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_disagreement_takes_sure_contradictions_first_and_ambiguous_images_last(dtype: type[np.floating]) -> None:
+    agrees, ambiguous, improbable, impossible = [0.9, 0.05, 0.05], [0.35, 0.3, 0.35], [0.05, 0.9, 0.05], [0.0, 1.0, 0.0]
+    probs = np.array([ambiguous, agrees, improbable, impossible, impossible], dtype)
+    pool = Pool(probs, None, None, np.zeros(5, np.int64), np.ones(5, bool))
+    assert select("disagreement", pool, 5, np.random.default_rng(0)).tolist() == [3, 4, 2, 0, 1]
+
+
+@given(seed=st.integers(0, 100_000), k=st.integers(0, 20), n_classes=st.integers(2, 5))
+@quick
+def test_label_quality_is_the_ranking_of_cleanlab(seed: int, k: int, n_classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    pool = make_pool(seed, 20, n_classes)
+    assert pool.probs is not None
+    pool = pool._replace(probs=with_certain_rows(pool.probs, rng))
+    quality = get_label_quality_scores(pool.given, pool.probs, method="self_confidence")
+    assert select("label-quality", pool, k, rng).tolist() == best(-quality, pool, k)
+
+
+@pytest.mark.parametrize("name", ["disagreement", "label-quality"])
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_given_label_outside_the_classes_is_refused(name: str, label: int) -> None:
+    pool = make_pool(0, 4)._replace(given=np.array([0, 1, label, 2]))
+    with pytest.raises(DataError, match=f"given labels must lie in 0 .. 2 .*the first is {label}"):
+        select(name, pool, 1, np.random.default_rng(0))
+
+
+def naive_macro_f1(labels: IntArray, truth: FloatArray) -> float:
+    """Macro-F1 of `labels` (N,) by expected counts, P(true) given in `truth` (N, C); 0/0 is 0."""
+    scores = []
+    for c in range(truth.shape[1]):
+        hits, size = truth[labels == c, c].sum(), truth[:, c].sum() + (labels == c).sum()
+        scores.append(2 * hits / size if size > 0 else 0.0)
+    return float(np.mean(scores))
+
+
+def naive_macro_f1_gain(posterior: FloatArray) -> FloatArray:
+    """Every item read, with every outcome, and macro-F1 counted anew each time with the old and with the new label."""
+    labels, gain = posterior.argmax(axis=1), np.zeros(len(posterior))
+    for i in range(len(posterior)):
+        for c in range(posterior.shape[1]):
+            truth, corrected = posterior.copy(), labels.copy()
+            truth[i], corrected[i] = np.eye(posterior.shape[1])[c], c
+            gain[i] += posterior[i, c] * (naive_macro_f1(corrected, truth) - naive_macro_f1(labels, truth))
+    return gain
+
+
+@given(
+    seed=st.integers(0, 100_000),
+    n=st.integers(0, 15),
+    k=st.integers(0, 15),
+    n_classes=st.integers(1, 5),
+    concentration=st.sampled_from([0.05, 0.3, 3.0]),
+)
+@settings(deadline=None, max_examples=60)
+def test_macro_f1_is_the_recomputed_gain(seed: int, n: int, k: int, n_classes: int, concentration: float) -> None:
+    rng = np.random.default_rng(seed)
+    concentrations = np.linspace(1, 0.1, n_classes) * concentration
+    posterior = with_certain_rows(rng.dirichlet(concentrations, n), rng)
+    gain = expected_macro_f1_gain(posterior)
+    np.testing.assert_allclose(gain, naive_macro_f1_gain(posterior), atol=1e-12)
+    assert ((gain >= 0) & (gain <= 1)).all()
+    pool = make_pool(seed, n, n_classes)._replace(posterior=posterior)
+    assert select("macro-f1", pool, k, rng).tolist() == best(gain, pool, k)
+
+
+def test_macro_f1_prefers_the_rare_class_where_entropy_ties() -> None:
+    certain = np.eye(3)[[0] * 50 + [1] * 50 + [2] * 3]
+    unsure = np.array([[0.7, 0.3, 0.0], [0.7, 0.0, 0.3], [0.0, 0.3, 0.7]])
+    pool = Pool(None, None, None, np.zeros(106, np.int64), np.arange(106) >= 103, np.concatenate([certain, unsure]))
+    assert select("posterior-entropy", pool, 3, np.random.default_rng(0)).tolist() == [103, 104, 105]
+    assert select("macro-f1", pool, 3, np.random.default_rng(0)).tolist()[-1] == 103
+
+
+@pytest.mark.parametrize("name", ["posterior-entropy", "posterior-least-confidence", "macro-f1"])
+@pytest.mark.parametrize("n_classes", [1, 4])
+def test_certain_items_tie(name: str, n_classes: int) -> None:
+    rng = np.random.default_rng(0)
+    pool = make_pool(0, 30, n_classes)._replace(posterior=np.eye(n_classes)[rng.integers(0, n_classes, 30)])
+    assert select(name, pool, 9, rng).tolist() == np.flatnonzero(pool.open)[:9].tolist()
+
+
+@every_sampler
+def test_an_empty_pool_and_no_budget_give_nothing(name: str) -> None:
+    for pool, k in [(make_pool(0, 0), 3), (make_pool(0, 8, open_share=0.0), 3), (make_pool(0, 8), 0)]:
+        assert select(name, pool, k, np.random.default_rng(0)).tolist() == []
+
+
 def test_unknown_names_are_met_with_a_suggestion() -> None:
     with pytest.raises(ConfigError, match='unknown sampler "entrpy": did you mean "entropy"'):
         select("entrpy", make_pool(0, 3), 1, np.random.default_rng(0))
@@ -270,6 +408,11 @@ BAD_POOLS = {
     "pool.features holds numbers that are not finite": {"features": np.full((3, 2), np.nan)},
     "rows of pool.probs are no probabilities": {"probs": np.full((3, 2), 0.4)},
     "smallest -0.5": {"probs": np.array([[1.5, -0.5]] * 3)},
+    "pool.posterior has 2 rows but pool.open has 3": {"posterior": np.full((2, 2), 0.5)},
+    "pool.posterior has shape .3,.": {"posterior": np.ones(3)},
+    "pool.posterior has shape .3, 0.": {"posterior": np.ones((3, 0))},
+    "pool.posterior holds numbers that are not finite": {"posterior": np.full((3, 2), np.nan)},
+    "rows of pool.posterior are no probabilities": {"posterior": np.full((3, 2), 0.4)},
     "pool.draws holds numbers that are not finite": {"draws": np.full((2, 3, 2), np.inf)},
 }
 

@@ -3,20 +3,12 @@ import json
 import numpy as np
 import pytest
 from cleanlab.count import estimate_py_and_noise_matrices_from_probabilities
-from scipy.optimize import check_grad
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
 from overread.arrays import FloatArray, IntArray, estimation
-from overread.arrays.estimation import (
-    _loss_and_gradient,
-    _Problem,
-    _stratified_folds,
-    _updated,
-    estimate_noise,
-    items_to_estimate,
-)
+from overread.arrays.estimation import estimate_noise, items_to_estimate
 from overread.arrays.noise import class_dependent_matrix, flip_labels, symmetric_matrix
 from overread.arrays.splits import long_tail, subsample
 from overread.errors import DataError
@@ -191,44 +183,3 @@ def test_features_that_say_nothing_give_a_finite_answer() -> None:
 def test_input_that_cannot_be_used_is_named(features: FloatArray, labels: list[int], says: str) -> None:
     with pytest.raises(DataError, match=says):
         estimate_noise(features, np.array(labels, dtype=np.int64), 3, generator(0))
-
-
-def test_the_gradient_is_that_of_the_loss() -> None:
-    rng = np.random.default_rng(0)
-    trained = (np.arange(12) % 3) != np.arange(3)[:, None]
-    weights = trained / trained.sum(axis=1, keepdims=True)
-    problem = _Problem(rng.normal(size=(12, 4)), rng.integers(0, 3, 12), np.arange(12) % 3, weights, 3)
-    likelihood = rng.uniform(0.05, 1, size=(3, 3, 12))
-    flat = rng.normal(size=4 * 3 * 3)
-    difference = check_grad(
-        lambda w: _loss_and_gradient(problem, likelihood, 0.1, w)[0],
-        lambda w: _loss_and_gradient(problem, likelihood, 0.1, w)[1],
-        flat,
-    )
-    assert difference < 1e-5
-
-
-def test_a_folds_matrix_does_not_count_its_own_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    # One step: later ones let the folds know of each other through the posteriors.
-    monkeypatch.setattr(estimation, "TEMPERATURE_STEPS", 1)
-    monkeypatch.setattr(estimation, "MATRIX_STEPS", 1)
-    fold, noisy = np.arange(60) % 3, np.arange(60) // 3 % 2
-    weights = np.full((3, 60), 1 / 40)
-    start: FloatArray = np.stack([symmetric_matrix(2, 0.2)] * 3)
-
-    def matrices(labels: IntArray) -> FloatArray:
-        return _updated(_Problem(np.ones((60, 1)), labels, fold, weights, 2), np.zeros((3, 2, 1)), start)[0]
-
-    before, after = matrices(noisy), matrices(np.where(fold == 0, 0, noisy))
-    assert before[0] == pytest.approx(after[0], abs=1e-12)
-    assert np.abs(before[1] - after[1]).max() > 0.01
-
-
-def test_folds_share_out_every_class_evenly() -> None:
-    noisy = np.random.default_rng(0).choice(4, 203, p=[0.7, 0.2, 0.07, 0.03])
-    fold, n_folds = _stratified_folds(noisy, generator(0))
-    assert n_folds == 5
-    for c in range(4):
-        counts = np.bincount(fold[noisy == c], minlength=5)
-        assert counts.max() - counts.min() <= 1
-    assert np.ptp(np.bincount(fold, minlength=5)) <= 1

@@ -1,0 +1,322 @@
+"""A classifier that knows how labels go wrong, and learns that from labels and reads: the method `noise-model`.
+
+The softmax regression of `overread.arrays.channel`, with three assumptions on the noise matrix `T` side by side: it is
+symmetric, nearly so, or free.  Noisy labels alone cannot tell these apart where classes overlap in the features: a free
+matrix always fits them better, and is often wrong.  Reads can.  So without reads noise is taken as symmetric, and
+later the assumption is chosen by the probability of what experts said and of the given labels of the same items, by
+models that did not train on them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from overread.arrays import BoolArray, FloatArray, IntArray
+from overread.arrays.channel import (
+    Channel,
+    Held,
+    fit_weights,
+    fold_weights,
+    held_out,
+    projection_of,
+    stratified_folds,
+    update_matrices,
+)
+from overread.arrays.noise import checked_labels, symmetric_matrix
+from overread.arrays.rows import RowArray
+from overread.errors import DataError
+
+__all__ = ["Belief", "NoiseModel"]
+
+# Pseudo-items that pull a free, a nearly symmetric and a symmetric matrix towards symmetric noise.
+FREE, NEARLY, SYMMETRIC = 20.0, 200.0, 5000.0
+ASSUMPTIONS = (FREE, NEARLY, SYMMETRIC)
+# Nats by which another assumption must explain the reads better than symmetric noise.
+MARGIN = 5.0
+# A read item weighs as much as so many others: what an expert said is closer to the truth than any likelihood.
+READ_WEIGHT = 4.0
+PENALTIES = (0.01, 0.03, 0.1, 0.3)
+LEAST_PENALTY, LARGEST_PENALTY = 0.01, 1.0
+START_RATES = (0.5, 0.1, 0.3, 0.7)
+GIVEN_WEIGHT = 0.1
+# Penalty and start are looked for among so many items.
+SEARCH_ITEMS = 4000
+FIRST_ITERATIONS, LATER_ITERATIONS = 30, 10
+SEARCH_ROUNDS, RESTART_ROUNDS, UPDATE_ROUNDS = 6, 4, 2
+# Pseudo-reads of symmetric noise in a matrix that is counted from reads.
+COUNT_SHRINKAGE = 5.0
+# A reader is thought to err about as often as in one of 50 reads, until reads say otherwise.
+ERROR_PRIOR = (1.0, 49.0)
+# A class that is hardly there at all must not be named for being rare.
+SMALLEST_PRIOR = 1e-3
+
+
+Job = TypeVar("Job")
+
+
+class Belief(NamedTuple):
+    """What a noise model says of C classes and N items after a fit."""
+
+    probs: FloatArray
+    """(N, C) `P(true | x)` by models that did not train on the item; rows sum to one."""
+    posterior: FloatArray
+    """(N, C) `P(true | x, given label, reads)`, x as above; rows sum to one."""
+    prior: FloatArray
+    """(C,) frequencies of the true classes."""
+    matrix: FloatArray
+    """(C, C) `P(given = j | true = i)`."""
+    rate: float
+    """Share of given labels that are wrong, 0 .. 1."""
+    assumption: str
+    """On the noise matrix: symmetric, nearly symmetric or free."""
+    penalty: float
+    score: float
+    """Mean log probability of given labels and reads of held-out items, nats, higher is better."""
+
+
+class _Fit(NamedTuple):
+    """One assumption's fit: M = K + 1 models, the last one of all items."""
+
+    shrinkage: float
+    penalty: float
+    W: FloatArray  # (M, C, D + 1)
+    matrices: FloatArray  # (M, C, C)
+    held: Held
+
+
+NAMES = {FREE: "free", NEARLY: "nearly symmetric", SYMMETRIC: "symmetric"}
+
+
+class NoiseModel:
+    """The state of the method `noise-model` on N items with frozen features.
+
+    features: (N, D) finite floats.  given: (N,) in 0 .. C-1.  rng: draws the folds.  threads: that fit side by side;
+    they change nothing but the time.  `state` is complete: what is restored goes on to the same numbers.  Time and
+    memory are linear in N.
+    Errors: DataError for shapes that do not fit, no items, numbers that are not finite.
+    """
+
+    def __init__(
+        self, features: RowArray, given: IntArray, n_classes: int, rng: np.random.Generator, threads: int = 1
+    ) -> None:
+        self.given = checked_labels(given, n_classes, "given labels")
+        if len(features.shape) != 2 or len(features) != len(given) or len(given) == 0:
+            raise DataError(f"features have shape {features.shape} for {len(given)} given labels; give one row each")
+        rows = np.asarray(features[:])
+        if not np.isfinite(rows).all():
+            raise DataError("the features hold a value that is not finite")
+        self.n_classes = n_classes
+        self._threads = threads
+        with threadpool_limits(1, user_api="blas"):
+            self._projection = projection_of(rows.astype(np.float64), rng)
+            self._X = self._projection.of(rows).astype(np.float32)
+        self._fold, self._n_folds = stratified_folds(given, rng)
+        self._sample = np.sort(rng.permutation(len(given))[:SEARCH_ITEMS])
+        self._fits: dict[float, _Fit] = {}
+        self._read: BoolArray = np.zeros(len(given), dtype=bool)
+        self._votes: FloatArray = np.zeros((n_classes, len(given)))
+        self.reader_error = self._error_seen = ERROR_PRIOR[0] / sum(ERROR_PRIOR)
+
+    # ---- fitting
+
+    def learn(self) -> None:
+        """Fit to the given labels alone: penalty and start on a sample, by the likelihood of held-out given labels."""
+        part = self._sample
+        fold, n_folds = stratified_folds(self.given[part], np.random.default_rng(0))
+        sample = Channel(self._X[part], self.given[part], fold, _with_all(fold_weights(fold, n_folds)), self.n_classes)
+        limit = (self.n_classes - 1) / self.n_classes
+        starts = [rate for rate in START_RATES if rate < limit - 1e-9] or [0.0]
+
+        def searched(shrinkage: float) -> _Fit:
+            fits = [self._from(sample, shrinkage, penalty, starts[0], SEARCH_ROUNDS) for penalty in PENALTIES]
+            penalty = max(fits, key=lambda fit: fit.held.score).penalty
+            fits += [self._from(sample, shrinkage, penalty, rate, SEARCH_ROUNDS) for rate in starts[1:]]
+            best = max(fits, key=lambda fit: fit.held.score)
+            return self._continued(self._channel(), best, best.penalty, UPDATE_ROUNDS)
+
+        for fit in self._map(searched, ASSUMPTIONS):
+            self._fits[fit.shrinkage] = fit
+
+    def update(self, positions: IntArray, labels: IntArray, reconsider: bool = True) -> None:
+        """Fit again after all reads so far: (R,) positions and labels, several of an item where several were made.
+
+        reconsider: also try other penalties, and a matrix counted from the reads alone, which leaves what the given
+        labels misled to.  Repeated reads are thought independent.
+        """
+        if not self._fits:
+            raise DataError("a noise model learns from given labels before it learns from reads")
+        self._count(positions, labels)
+        if not len(positions):
+            return
+        self._error_seen = self.reader_error
+        channel = self._channel()
+        counted = self._counted_matrix()
+
+        def updated(job: tuple[float, str]) -> _Fit:
+            shrinkage, how = job
+            fit = self._fits[shrinkage]
+            if how == "counted":
+                return self._from(channel, shrinkage, fit.penalty, counted, RESTART_ROUNDS)
+            factor = {"on": 1.0, "less": 0.5, "more": 2.0}[how]
+            penalty = float(np.clip(fit.penalty * factor, LEAST_PENALTY, LARGEST_PENALTY))
+            return self._continued(channel, fit, penalty, UPDATE_ROUNDS)
+
+        jobs = [(shrinkage, "on") for shrinkage in ASSUMPTIONS]
+        if reconsider:
+            jobs += [(shrinkage, how) for shrinkage in ASSUMPTIONS for how in ("less", "more")]
+            jobs += [(shrinkage, "counted") for shrinkage in (FREE, NEARLY)]
+        found: dict[float, _Fit] = {}
+        for fit in self._map(updated, jobs):
+            best = found.get(fit.shrinkage)
+            if best is None or self._merit(fit) > self._merit(best):
+                found[fit.shrinkage] = fit
+        self._fits = found
+        self._update_reader_error()
+
+    def _count(self, positions: IntArray, labels: IntArray) -> None:
+        self._votes = np.zeros((self.n_classes, len(self.given)))
+        np.add.at(self._votes, (labels, positions), 1.0)
+        self._read = self._votes.sum(axis=0) > 0
+
+    def _channel(self) -> Channel:
+        weights = _with_all(fold_weights(self._fold, self._n_folds))
+        reads = self._likelihood_of_reads() if self._read.any() else None
+        counts = np.where(self._read, READ_WEIGHT, 1.0)
+        return Channel(self._X, self.given, self._fold, (weights * counts).astype(np.float32), self.n_classes, reads)
+
+    def _likelihood_of_reads(self) -> FloatArray:
+        """`P(reads of n | true = y)`, (C, N), up to a factor; 1 where nobody read."""
+        error = self.reader_error
+        others = max(1, self.n_classes - 1)
+        log_ratio = np.log1p(-error) - np.log(error / others)
+        likelihood: FloatArray = np.exp((self._votes - self._votes.max(axis=0)) * log_ratio)
+        return likelihood
+
+    def _update_reader_error(self) -> None:
+        """Set the share of wrong reads to what the posterior thinks of them, drawn towards `ERROR_PRIOR`."""
+        wrong = float((self._votes * (1.0 - self._chosen().held.posterior)).sum())
+        self.reader_error = (ERROR_PRIOR[0] + wrong) / (sum(ERROR_PRIOR) + float(self._votes.sum()))
+
+    def _counted_matrix(self) -> FloatArray:
+        """The noise matrix of read items alone, drawn towards symmetric noise."""
+        joint = np.zeros((self.n_classes, self.n_classes))
+        items = np.flatnonzero(self._read)
+        np.add.at(joint, (self._votes[:, items].argmax(axis=0), self.given[items]), 1.0)
+        rate = min(1.0 - np.trace(joint) / joint.sum(), 0.9 * (self.n_classes - 1) / self.n_classes)
+        joint += COUNT_SHRINKAGE * symmetric_matrix(self.n_classes, rate)
+        counted: FloatArray = joint / joint.sum(axis=1, keepdims=True)
+        return counted
+
+    def _from(self, channel: Channel, shrinkage: float, penalty: float, start: float | FloatArray, rounds: int) -> _Fit:
+        """A fit that knows nothing but a noise matrix, or a rate of symmetric noise, to begin with."""
+        n_models = len(channel.weights)
+        matrix = symmetric_matrix(self.n_classes, start) if isinstance(start, float) else start
+        W = np.zeros((n_models, self.n_classes, channel.X.shape[1]))
+        return self._iterated(channel, shrinkage, penalty, W, np.stack([matrix] * n_models), rounds, FIRST_ITERATIONS)
+
+    def _continued(self, channel: Channel, fit: _Fit, penalty: float, rounds: int) -> _Fit:
+        """`fit` again, from where it stands, on what is known now."""
+        return self._iterated(channel, fit.shrinkage, penalty, fit.W, fit.matrices, rounds, LATER_ITERATIONS)
+
+    def _iterated(
+        self,
+        channel: Channel,
+        shrinkage: float,
+        penalty: float,
+        W: FloatArray,
+        matrices: FloatArray,
+        rounds: int,
+        iterations: int,
+    ) -> _Fit:
+        for _ in range(rounds):
+            W = fit_weights(channel, W, matrices, penalty, iterations)
+            matrices, held = update_matrices(channel, W, matrices, shrinkage)
+            iterations = LATER_ITERATIONS
+        return _Fit(shrinkage, penalty, W, matrices, held_out(channel, W, matrices, held.factor))
+
+    def _map(self, work: Callable[[Job], _Fit], jobs: Iterable[Job]) -> list[_Fit]:
+        # Products are small: with threads of their own they take longer, and their sums depend on the number.
+        limit = {"initializer": threadpool_limits, "initargs": (1, "blas")}
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self._threads, **limit) as pool:
+            return list(pool.map(work, jobs))
+
+    # ---- what it says
+
+    def _chosen(self) -> _Fit:
+        """The fit of the assumption that explains the reads best."""
+        return max(
+            reversed(self._fits.values()),
+            key=lambda fit: self._explained(fit) + (MARGIN if fit.shrinkage == SYMMETRIC else 0.0),
+        )
+
+    def _merit(self, fit: _Fit) -> float:
+        """How good a fit is among those of one assumption: the reads, which cannot mislead, count most."""
+        return self._explained(fit) + GIVEN_WEIGHT * len(self.given) * fit.held.score
+
+    def _explained(self, fit: _Fit) -> float:
+        """Log probability of what experts said, and of the given labels of the same items, nats."""
+        items = np.flatnonzero(self._read)
+        votes = self._votes[:, items]
+        known = fit.matrices[self._fold[items], :, self.given[items]].T
+        joint = (votes / votes.sum(axis=0) * fit.held.probs[:, items] * known).sum(axis=0)
+        return float(np.log(joint + 1e-12).sum())
+
+    def belief(self) -> Belief:
+        """What is believed now of every item; see `Belief`."""
+        fit = self._chosen()
+        return Belief(
+            probs=fit.held.probs.T,
+            posterior=fit.held.posterior.T,
+            prior=fit.held.prior,
+            matrix=fit.held.matrix,
+            rate=fit.held.rate,
+            assumption=NAMES[fit.shrinkage],
+            penalty=fit.penalty,
+            score=fit.held.score,
+        )
+
+    def classifier(self, adjustment: float) -> tuple[FloatArray, FloatArray]:
+        """Weights (C, D) and biases (C,) of a linear layer on features that is fitted to all items.
+
+        Its softmax is `P(true | x)` adjusted for rare classes, as by `overread.arrays.decisions.adjusted`.
+        """
+        fit = self._chosen()
+        W = fit.held.factor * fit.W[-1]
+        weight = W[:, :-1] @ self._projection.components
+        log_prior = np.log(np.maximum(fit.held.prior, SMALLEST_PRIOR))
+        return weight, W[:, -1] - weight @ self._projection.mean - adjustment * log_prior
+
+    # ---- keeping it
+
+    def state(self) -> dict[str, FloatArray]:
+        """Everything that fits carry from one round to the next, as arrays."""
+        arrays: dict[str, FloatArray] = {
+            # Of the reads, as they were seen by the fits, and as the next fits will see them.
+            "reader_error": np.array([self._error_seen, self.reader_error])
+        }
+        for shrinkage, fit in self._fits.items():
+            name = NAMES[shrinkage]
+            arrays[f"{name}/W"], arrays[f"{name}/matrices"] = fit.W, fit.matrices
+            arrays[f"{name}/penalty_and_factor"] = np.array([fit.penalty, fit.held.factor])
+        return arrays
+
+    def load_state(self, arrays: Mapping[str, FloatArray], positions: IntArray, labels: IntArray) -> None:
+        """Be as the model that wrote `state` after the reads `positions` and `labels`."""
+        self._count(positions, labels)
+        self.reader_error = float(arrays["reader_error"][0])
+        channel = self._channel()
+        self._fits = {}
+        for shrinkage in ASSUMPTIONS:
+            W, matrices = (arrays[f"{NAMES[shrinkage]}/{part}"] for part in ("W", "matrices"))
+            penalty, factor = (float(value) for value in arrays[f"{NAMES[shrinkage]}/penalty_and_factor"])
+            self._fits[shrinkage] = _Fit(shrinkage, penalty, W, matrices, held_out(channel, W, matrices, factor))
+        self._error_seen, self.reader_error = (float(value) for value in arrays["reader_error"])
+
+
+def _with_all(weights: FloatArray) -> FloatArray:
+    """`weights` (K, N) of the folds and behind them those of a model of all items."""
+    n = weights.shape[1]
+    return np.vstack([weights, np.full((1, n), 1.0 / n)])

@@ -1,0 +1,182 @@
+"""What is concluded from probabilities, against loops that read like the rules."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from overread.arrays import BoolArray, FloatArray, IntArray
+from overread.arrays.decisions import adjusted, believed, label_posterior
+from overread.arrays.noise import class_dependent_matrix, symmetric_matrix
+
+quick = settings(deadline=None, max_examples=100)
+# Exact zeros and ties meet often, and weights that are far apart.
+WEIGHTS = st.sampled_from([0.0, 0.0, 1e-9, 0.25, 0.5, 1.0, 1.0, 3.0, 1e6])
+
+
+@st.composite
+def distributions(draw: st.DrawFn, rows: int, n_classes: int) -> FloatArray:
+    """(rows, C) probabilities, some of them exactly 0; rows sum to one."""
+    weights = np.array(draw(st.lists(WEIGHTS, min_size=rows * n_classes, max_size=rows * n_classes)))
+    weights = weights.reshape(rows, n_classes)
+    weights[weights.sum(axis=1) == 0] = 1.0
+    found: FloatArray = weights / weights.sum(axis=1, keepdims=True)
+    return found
+
+
+@st.composite
+def labelled(draw: st.DrawFn) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Probabilities (N, C), a noise matrix (C, C) and given labels (N,)."""
+    n, n_classes = draw(st.integers(1, 6)), draw(st.integers(1, 4))
+    labels = draw(st.lists(st.integers(0, n_classes - 1), min_size=n, max_size=n))
+    return draw(distributions(n, n_classes)), draw(distributions(n_classes, n_classes)), np.array(labels)
+
+
+@st.composite
+def rated(draw: st.DrawFn) -> tuple[FloatArray, FloatArray]:
+    """Probabilities (N, C) and a prior (C,)."""
+    n, n_classes = draw(st.integers(1, 6)), draw(st.integers(1, 4))
+    return draw(distributions(n, n_classes)), draw(distributions(1, n_classes))[0]
+
+
+@st.composite
+def judged(draw: st.DrawFn) -> tuple[FloatArray, IntArray]:
+    """Posteriors (N, 3), not scaled, in quarters so that sums are exact and ties frequent, and given labels of 0 and 2."""
+    n = draw(st.integers(1, 12))
+    quarters = draw(st.lists(st.integers(0, 4), min_size=3 * n, max_size=3 * n))
+    labels = draw(st.lists(st.sampled_from([0, 2]), min_size=n, max_size=n))
+    return np.array(quarters).reshape(n, 3) / 4, np.array(labels)
+
+
+@given(case=labelled())
+@quick
+def test_the_posterior_is_bayes_rule_and_an_impossible_label_changes_nothing(
+    case: tuple[FloatArray, FloatArray, IntArray],
+) -> None:
+    probs, matrix, labels = case
+    found = label_posterior(probs, matrix, labels)
+    for i in range(len(labels)):
+        joint = [float(probs[i, c] * matrix[c, labels[i]]) for c in range(probs.shape[1])]
+        expected = [value / sum(joint) for value in joint] if sum(joint) > 0 else probs[i].tolist()
+        assert found[i].tolist() == pytest.approx(expected, abs=1e-12)
+    assert found.sum(axis=1) == pytest.approx(np.ones(len(labels)))
+
+
+def test_a_label_counts_for_as_much_as_its_column_says() -> None:
+    probs = np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])
+    told = label_posterior(probs, class_dependent_matrix(3, 0.5, [(0, 1)]), np.array([1, 2]))
+    assert told.tolist() == [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]  # nothing of class 0 is labelled 2: kept
+    assert (label_posterior(probs, np.full((3, 3), 1 / 3), np.array([1, 2])) == probs).all()
+    assert label_posterior(probs, symmetric_matrix(3, 0.0), np.array([1, 0])).tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert label_posterior(np.empty((0, 3)), np.eye(3), np.array([], dtype=np.int64)).shape == (0, 3)
+
+
+@given(case=rated(), strength=st.floats(0, 1))
+@quick
+def test_an_adjusted_row_is_a_distribution_over_classes_that_exist(
+    case: tuple[FloatArray, FloatArray], strength: float
+) -> None:
+    probs, prior = case
+    found = adjusted(probs, prior, strength)
+    assert found.sum(axis=1) == pytest.approx(np.ones(len(probs)))
+    assert (found >= 0).all()
+    assert (found[probs == 0] == 0).all()
+    if strength > 0:
+        possible = probs[:, prior > 0].sum(axis=1) > 0
+        assert (found[possible][:, prior == 0] == 0).all()
+        assert (found[~possible] == probs[~possible]).all()
+
+
+@given(case=rated(), strength=st.floats(0, 1))
+@quick
+def test_the_adjusted_choice_is_the_largest_adjusted_logit(
+    case: tuple[FloatArray, FloatArray], strength: float
+) -> None:
+    probs, prior = case
+    found = adjusted(probs, prior, strength)
+    for row, new in zip(probs, found, strict=True):
+        usable = [c for c in range(len(prior)) if row[c] > 0 and prior[c] > 0]
+        if usable:
+            logits = {c: math.log(row[c]) - strength * math.log(prior[c]) for c in usable}
+            best = max(logits.values())
+            named = usable[int(new[usable].argmax())]
+            assert logits[named] >= best - 1e-9  # of equal logits either may be named
+            if strength > 0:
+                total = sum(math.exp(value - best) for value in logits.values())
+                expected = [math.exp(logits[c] - best) / total for c in usable]
+                assert new[usable].tolist() == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+@given(case=rated())
+@quick
+def test_strength_nothing_changes_nothing(case: tuple[FloatArray, FloatArray]) -> None:
+    probs, prior = case
+    assert adjusted(probs, prior, 0.0) == pytest.approx(probs, abs=1e-12)
+
+
+def test_full_strength_of_equal_probabilities_is_the_inverse_prior() -> None:
+    prior = np.array([0.5, 0.3, 0.2])
+    found = adjusted(np.full((2, 3), 1 / 3), prior, 1.0)
+    inverse = (1 / prior) / (1 / prior).sum()
+    assert found == pytest.approx(np.stack([inverse, inverse]))
+    # What says no more than the prior says nothing at all.
+    assert adjusted(prior[None], prior, 1.0)[0] == pytest.approx(np.full(3, 1 / 3))
+    # The scale of the prior is no matter, so counts will do.
+    assert adjusted(prior[None], 1000 * prior, 0.5) == pytest.approx(adjusted(prior[None], prior, 0.5))
+
+
+def test_a_class_that_nobody_has_is_never_named() -> None:
+    found = adjusted(np.array([[0.2, 0.8, 0.0], [0.0, 1.0, 0.0]]), np.array([0.9, 0.0, 0.1]), 1.0)
+    assert found.tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]  # of the second row nothing else is left
+
+
+def test_a_very_rare_class_does_not_overflow() -> None:
+    found = adjusted(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([1.0, 1e-300]), 1.0)
+    assert found == pytest.approx(np.array([[0.0, 1.0], [1.0, 0.0]]))
+
+
+def kept_by_the_rule(posterior: FloatArray, labels: IntArray) -> list[bool]:
+    kept = [False] * len(labels)
+    for c in range(posterior.shape[1]):
+        ranking = sorted((-float(posterior[i, c]), i) for i in range(len(labels)) if labels[i] == c)
+        expected = sum(-negative for negative, _ in ranking)
+        for _, i in ranking[: round(expected)]:
+            kept[i] = True
+    return kept
+
+
+@given(case=judged())
+@quick
+def test_each_class_keeps_as_many_labels_as_are_expected_to_be_right_the_surest_first(
+    case: tuple[FloatArray, IntArray],
+) -> None:
+    posterior, labels = case
+    found: BoolArray = believed(posterior, labels)
+    assert found.dtype == bool
+    assert found.tolist() == kept_by_the_rule(posterior, labels)
+    for c in range(3):
+        assert found[labels == c].sum() == pytest.approx(posterior[labels == c, c].sum(), abs=0.5)
+
+
+@given(numbers=st.lists(st.integers(0, 1023), min_size=1, max_size=20, unique=True), seed=st.integers(0, 99))
+@quick
+def test_the_order_of_the_items_does_not_matter_unless_two_are_equal(numbers: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels, order = rng.integers(0, 3, len(numbers)), rng.permutation(len(numbers))
+    posterior = np.zeros((len(numbers), 3))
+    posterior[np.arange(len(numbers)), labels] = np.array(numbers) / 1024
+    assert (believed(posterior[order], labels[order]) == believed(posterior, labels)[order]).all()
+
+
+def test_of_equal_items_the_first_ones_are_kept() -> None:
+    assert believed(np.full((4, 2), 0.5), np.zeros(4, dtype=np.int64)).tolist() == [True, True, False, False]
+    assert believed(np.full((4, 2), 0.5), np.array([0, 1, 0, 1])).tolist() == [True, True, False, False]
+
+
+def test_certain_labels_are_all_kept_and_impossible_ones_never() -> None:
+    labels = np.array([0, 1, 1, 3])
+    assert believed(np.eye(4)[labels], labels).all()
+    assert not believed(np.eye(4)[(labels + 1) % 4], labels).any()
+    assert believed(np.empty((0, 4)), np.array([], dtype=np.int64)).tolist() == []
