@@ -35,8 +35,20 @@ __all__ = [
 Cluster = Literal["none", "ray"]
 DataFormat = Literal["npz", "folder", "csv", "hdf5", "medmnist"]
 NoiseKind = Literal["symmetric", "class-dependent", "instance-dependent", "given"]
-LnlMethod = Literal["cross-entropy", "co-teaching", "co-teaching-vog"]
-Sampler = Literal["random", "entropy", "least-confidence", "margin", "bald", "coreset"]
+LnlMethod = Literal["cross-entropy", "co-teaching", "co-teaching-vog", "noise-model"]
+Sampler = Literal[
+    "random",
+    "entropy",
+    "least-confidence",
+    "margin",
+    "bald",
+    "coreset",
+    "posterior-entropy",
+    "posterior-least-confidence",
+    "disagreement",
+    "label-quality",
+    "macro-f1",
+]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -127,7 +139,9 @@ class ModelConfig(_Section):
 class LnlConfig(_Section):
     """Phase 1: learning with noisy labels."""
 
-    method: LnlMethod = Field("co-teaching-vog", description="cross-entropy, co-teaching or co-teaching-vog")
+    method: LnlMethod = Field(
+        "co-teaching-vog", description="cross-entropy, co-teaching, co-teaching-vog or noise-model"
+    )
     epochs: Count = Field(50, description="passes over the training items")
     batch_size: Annotated[int, Field(ge=2)] = Field(256, description="items of a step, over all processes")
     mix_ratio: Share = Field(0.2, description="share of the picks made by VOG: 0 = loss only, 1 = VOG only")
@@ -146,6 +160,10 @@ class LnlConfig(_Section):
         "whole-set",
         description="one selection over all items under the evaluation transform, or the last epoch's batch picks",
     )
+    prior_adjustment: Share = Field(
+        0.5,
+        description="noise-model: how much rare classes are favoured: 0 = as frequent as they are, 1 = all equally",
+    )
     learning_rate: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(0.01, description="at the start of a cosine")
     momentum: Rate = Field(0.9, description="of SGD")
     weight_decay: Annotated[float, Field(ge=0.0, le=1000.0)] = Field(1e-4, description="of SGD")
@@ -155,7 +173,11 @@ class LnlConfig(_Section):
 class ActiveConfig(_Section):
     """Phase 2: active label refinement."""
 
-    sampler: Sampler = Field("entropy", description="random, entropy, least-confidence, margin, bald or coreset")
+    sampler: Sampler = Field(
+        "entropy",
+        description="random, entropy, least-confidence, margin, bald, coreset, or made for re-labelling: "
+        "posterior-entropy, posterior-least-confidence, disagreement, label-quality, macro-f1",
+    )
     rounds: Annotated[int, Field(ge=0)] = Field(8, description="of select, read, update")
     budget: Count = Field(70, description="reads per round")
     epochs: Count = Field(25, description="epochs of fine-tuning per round")
@@ -203,6 +225,15 @@ class Config(_Section):
             raise ValueError("noise.column belongs to noise.kind=given")
         if self.active.sampler == "bald" and self.model.dropout < 0.01:
             raise ValueError("active.sampler=bald samples dropout masks, so model.dropout must be 0.01 at least")
+        if self.lnl.method == "noise-model" and (self.model.mode != "frozen" or self.model.head != "linear"):
+            raise ValueError(
+                "lnl.method=noise-model is fitted to frozen embeddings: set model.mode=frozen and model.head=linear, "
+                "or another lnl.method"
+            )
+        if self.lnl.method == "noise-model" and self.active.label_leak:
+            raise ValueError(
+                "active.label_leak reveals what is presumed clean, which lnl.method=noise-model does not train on"
+            )
         return self
 
     def settings(self) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """Where phase 2 stands after a round, and who writes down how good that is."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from overread.arrays import BoolArray, FloatArray, IntArray
+from overread.arrays import BoolArray, FloatArray
 from overread.arrays.metrics import classification_metrics, label_accuracy, label_quality, selection_metrics
 from overread.config import Config
 from overread.data.dataset import Dataset
 from overread.files import write_json
+from overread.learn.learners import Scores, State
 from overread.learn.methods import get_method
 from overread.learn.phase1 import Phase1
 from overread.learn.task import Task
@@ -17,26 +18,9 @@ from overread.oracle import Oracle
 from overread.results import NOISE, round_file, write_gallery, write_scores
 from overread.simulation import NoisyLabels
 
-__all__ = ["Referee", "Scores", "State", "open_pool"]
+__all__ = ["Referee", "open_pool"]
 
 GALLERY_SIZE = 24
-
-
-class State(NamedTuple):
-    """Where phase 2 stands after a round; arrays have one row per training item."""
-
-    labels: IntArray
-    """Current labels: given, or what a reader said."""
-    bought: BoolArray
-    presumed_clean: BoolArray
-
-
-class Scores(NamedTuple):
-    """What the network says of every training item after a round."""
-
-    probs: FloatArray
-    suggested: IntArray
-    exported: IntArray
 
 
 def open_pool(state: State, config: Config) -> BoolArray:
@@ -113,6 +97,7 @@ class Referee:
             "test": classification_metrics(self._dataset.reference[self._test], test_probs, names),
             "selection": selection_metrics(trusted, state.labels == self._reference, self._reference, names),
             "label_accuracy": label_accuracy(scores.exported, self._reference),
+            "estimated_rate": scores.noise_rate,
         }
 
     def leak(self, task: Task, oracle: Oracle) -> dict[str, int]:

@@ -26,18 +26,19 @@ from overread.config import Config
 from overread.data.dataset import Dataset, load_dataset
 from overread.errors import ConfigError, RunError, name_some
 from overread.files import without_nan
-from overread.learn.checkpoint import load_checkpoint, pack_module, save_checkpoint, unpack_module
-from overread.learn.crew import begin, dismiss, fine_tune, follow, is_wanted, score
+from overread.learn.checkpoint import load_checkpoint, save_checkpoint
+from overread.learn.crew import begin, dismiss, follow, is_wanted, score
 from overread.learn.device import resolve_device, set_threads
+from overread.learn.learners import Learner, Scores, State, begin_learning
 from overread.learn.methods import get_method
 from overread.learn.models import Network
-from overread.learn.phase1 import Phase1, run_phase1
+from overread.learn.phase1 import Phase1
 from overread.learn.processes import Processes, launched_processes, number_launched
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
 from overread.oracle import Oracle, SimulatedOracle, load_reads, save_reads
 from overread.progress import Reporter, Silent
-from overread.referee import Referee, Scores, State, open_pool
+from overread.referee import Referee, open_pool
 from overread.results import (
     GALLERY,
     NOISE,
@@ -124,7 +125,8 @@ def _run_rounds(
     reporter: Reporter,
 ) -> None:
     true_rate = noisy.rate if config.lnl.forget_rate == "true" else None
-    network, phase1 = run_phase1(task, config, phase1_folder, true_rate, reporter)
+    learner = begin_learning(task, config, phase1_folder, true_rate, reporter)
+    phase1 = learner.phase1
     done = len(results["rounds"]) - 1
     if done < 0:
         referee.write_noise(run, phase1)
@@ -133,19 +135,17 @@ def _run_rounds(
         state, scores = _untouched(task, phase1), None
     else:
         _check_split(run, lost, phase1)
-        _make_lost_files(run, lost, task, network, phase1, referee, oracle, results)
-        state = _restore(run, task, network, phase1, oracle, done)
-        scores = _score(task, network, state)
+        _make_lost_files(run, lost, task, learner, referee, oracle, results)
+        state = _restore(run, task, learner, oracle, done)
+        scores = learner.scores(state)
     for number in range(done + 1, config.active.rounds + 1):
         seconds = phase1.seconds
         if scores is not None:
-            state, seconds = _one_round(run, config, task, network, state, scores, oracle, number, reporter)
-        save_checkpoint(
-            round_file(run, "checkpoints", number, ".safetensors"), pack_module("network", network), {"round": number}
-        )
+            state, seconds = _one_round(run, config, task, learner, state, scores, oracle, number, reporter)
+        save_checkpoint(round_file(run, "checkpoints", number, ".safetensors"), learner.pack(), {"round": number})
         started = time.monotonic()
-        scores = _score(task, network, state)
-        test_probs = _score_test(task, network)
+        scores = learner.scores(state)
+        test_probs = _score_test(task, learner)
         referee.write_train_scores(run, number, task, state, scores, phase1)
         referee.write_test_scores(run, number, test_probs)
         entry = referee.entry(number, state, scores, test_probs, oracle)
@@ -167,7 +167,7 @@ def _one_round(
     run: Path,
     config: Config,
     task: Task,
-    network: Network,
+    learner: Learner,
     state: State,
     scores: Scores,
     oracle: Oracle,
@@ -180,19 +180,15 @@ def _one_round(
     if config.active.label_leak and number == 1:
         leaked = np.flatnonzero(state.presumed_clean)
         labels[leaked] = oracle.answer(leaked, number, "leak")
-    chosen = choose(task, network, state, scores, config, number)
+    chosen = choose(task, learner.network, state, scores, config, number)
     labels[chosen] = oracle.answer(chosen, number, "bought")
     bought[chosen] = True
     save_reads(run / READS, oracle.reads, task.ids)
     state = State(labels, bought, state.presumed_clean)
     seconds = time.monotonic() - started
     if len(chosen):
-        checkpointer = _checkpointer(run, config, number)
-        if config.active.start == "scratch":
-            network.load_state_dict(task.new_network(derived_seed(config.seed, "scratch", number)).state_dict())
-        trained_on = bought if config.active.train_on == "bought" else bought | state.presumed_clean
-        fine_tune(task, config, network, labels, np.flatnonzero(trained_on), number, checkpointer, reporter)
-        seconds += checkpointer.spent()
+        seconds += learner.update(state, number, _checkpointer(run, config, number), reporter)
+        state = state._replace(presumed_clean=learner.presumed_clean(state))
     return state, seconds
 
 
@@ -216,20 +212,20 @@ def choose(task: Task, network: Network, state: State, scores: Scores, config: C
             want_features="features" in needs,
         )
         draws, features = more.draws, more.features if "features" in needs else features
-    pool = Pool(probs=scores.probs, draws=draws, features=features, given=task.given, open=open_pool(state, config))
+    pool = Pool(
+        probs=scores.probs,
+        draws=draws,
+        features=features,
+        given=task.given,
+        open=open_pool(state, config),
+        posterior=scores.posterior,
+    )
     return select(config.active.sampler, pool, config.active.budget, generator(config.seed, "sampler", number))
 
 
-def _score(task: Task, network: Network, state: State) -> Scores:
-    probs = score(task, network, "train").probs
-    suggested = probs.argmax(axis=1)
-    exported = np.where(state.bought | state.presumed_clean, state.labels, suggested)
-    return Scores(probs, suggested, exported)
-
-
-def _score_test(task: Task, network: Network) -> FloatArray:
+def _score_test(task: Task, learner: Learner) -> FloatArray:
     """Probabilities of every test item.  Not part of `Scores`, which those see who choose."""
-    return score(task, network, "test").probs
+    return score(task, learner.network, "test").probs
 
 
 def _untouched(task: Task, phase1: Phase1) -> State:
@@ -237,16 +233,16 @@ def _untouched(task: Task, phase1: Phase1) -> State:
     return State(task.given.copy(), np.zeros(len(task.given), dtype=bool), phase1.presumed_clean)
 
 
-def _restore(run: Path, task: Task, network: Network, phase1: Phase1, oracle: Oracle, done: int) -> State:
+def _restore(run: Path, task: Task, learner: Learner, oracle: Oracle, done: int) -> State:
     """The state after round `done`, from its weights and from the reads up to it."""
     tensors, _ = load_checkpoint(round_file(run, "checkpoints", done, ".safetensors"))
-    unpack_module("network", network, tensors)
     oracle.reads = load_reads(run / READS, done) if done > 0 else []
-    state = _untouched(task, phase1)
+    state = _untouched(task, learner.phase1)
     for read in oracle.reads:
         state.labels[read.position] = read.label
         state.bought[read.position] |= read.purpose == "bought"
-    return state
+    learner.unpack(tensors, state)
+    return state._replace(presumed_clean=learner.presumed_clean(state))
 
 
 def _lost_files(run: Path, results: Mapping[str, Any], reporter: Reporter) -> set[Path]:
@@ -281,8 +277,7 @@ def _make_lost_files(
     run: Path,
     lost: set[Path],
     task: Task,
-    network: Network,
-    phase1: Phase1,
+    learner: Learner,
     referee: Referee,
     oracle: Oracle,
     results: Mapping[str, Any],
@@ -300,19 +295,19 @@ def _make_lost_files(
             )
 
     if run / NOISE in lost:
-        check(results["noise"], {"estimated_rate": phase1.estimated_rate})
-        referee.write_noise(run, phase1)
+        check(results["noise"], {"estimated_rate": learner.phase1.estimated_rate})
+        referee.write_noise(run, learner.phase1)
     for entry in results["rounds"]:
         number = entry["round"]
         train, test = round_file(run, "scores", number), round_file(run, "test", number)
         gallery = run / GALLERY if number == len(results["rounds"]) - 1 else None
         if not {train, test, gallery} & lost:
             continue
-        state = _restore(run, task, network, phase1, oracle, number)
-        scores, test_probs = _score(task, network, state), _score_test(task, network)
+        state = _restore(run, task, learner, oracle, number)
+        scores, test_probs = learner.scores(state), _score_test(task, learner)
         check(entry, referee.entry(number, state, scores, test_probs, oracle))
         if train in lost:
-            referee.write_train_scores(run, number, task, state, scores, phase1)
+            referee.write_train_scores(run, number, task, state, scores, learner.phase1)
         if test in lost:
             referee.write_test_scores(run, number, test_probs)
         if gallery in lost:

@@ -149,6 +149,19 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, settings: tuple[str
     assert fingerprints(tmp_path / "killed") == expected
 
 
+@pytest.mark.slow
+def test_a_killed_noise_model_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    base = tiny_config(tmp_path, "lnl.method=noise-model", "active.sampler=posterior-entropy", "active.rounds=3")
+    alone, killed = (base.model_copy(update={"out": tmp_path / name}) for name in ("alone", "killed"))
+    refine.simulate(alone)
+    for death in ("save_checkpoint", "write_results", "save_reads", "save_checkpoint", "write_scores", "write_gallery"):
+        child = start(killed, dies_after=death)
+        child.join()
+        assert child.exitcode == -signal.SIGKILL, f"the run was over before {death}: the test proves nothing"
+    refine.simulate(killed)
+    assert fingerprints(tmp_path / "killed") == fingerprints(tmp_path / "alone")
+
+
 def test_a_complete_run_is_not_done_again(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, "active.rounds=1")
     first = refine.simulate(config)

@@ -212,7 +212,7 @@ def run_once(file: Path, size: int, picks: int) -> dict[str, Any]:
     )
     with tempfile.TemporaryDirectory(dir=file.parent) as name:
         folder = Path(name)
-        network, phase1 = clocked("phase 1", lambda: run_phase1(task, config, folder, None, Silent()))
+        network, phase1, _ = clocked("phase 1", lambda: run_phase1(task, config, folder, None, Silent()))
         probs = clocked("scores", lambda: score(task, network, "train").probs)
         is_open = ~phase1.presumed_clean
 

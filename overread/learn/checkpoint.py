@@ -16,6 +16,7 @@ from overread.errors import RunError, name_some
 from overread.files import atomic_path
 
 __all__ = [
+    "Tensors",
     "load_checkpoint",
     "momentum_buffers",
     "pack_module",

@@ -23,7 +23,9 @@ class Method(NamedTuple):
     networks: int
     uses_vog: bool
     splits: bool
-    """Whether phase 1 ends in a presumed-clean and a presumed-noisy part; else everything is trained on."""
+    """Whether presumed-noisy items are left out of training, and they alone are bought; else nothing is left out."""
+    models_noise: bool
+    """Whether labels are seen through a noise matrix; then every label counts for what it is worth."""
     pick: Pick
     """(loss, vog, keep, mix_ratio) of one batch or of the whole set -> positions believed, all arrays (B,)."""
 
@@ -31,11 +33,13 @@ class Method(NamedTuple):
 _METHODS: dict[str, Method] = {}
 
 
-def lnl_method(name: str, networks: int, uses_vog: bool = False, splits: bool = True) -> Callable[[Pick], Pick]:
+def lnl_method(
+    name: str, networks: int, uses_vog: bool = False, splits: bool = True, models_noise: bool = False
+) -> Callable[[Pick], Pick]:
     """Register the decorated pick function as the method `name`."""
 
     def register(pick: Pick) -> Pick:
-        _METHODS[name] = Method(name, networks, uses_vog, splits, pick)
+        _METHODS[name] = Method(name, networks, uses_vog, splits, models_noise, pick)
         return pick
 
     return register
@@ -54,6 +58,7 @@ def list_methods() -> list[str]:
 
 
 @lnl_method("cross-entropy", networks=1, splits=False)
+@lnl_method("noise-model", networks=1, splits=False, models_noise=True)
 def _everything(loss: FloatArray, vog: FloatArray, keep: int, mix_ratio: float) -> IntArray:
     return small_loss(loss, len(loss))
 

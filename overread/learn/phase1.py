@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +11,15 @@ import numpy as np
 import torch
 
 from overread.arrays import BoolArray, FloatArray
+from overread.arrays.decisions import believed
 from overread.arrays.estimation import estimate_noise
 from overread.arrays.rows import row_slices
 from overread.config import Config
-from overread.learn.checkpoint import load_checkpoint, pack_module, save_checkpoint, unpack_module
+from overread.learn.checkpoint import Tensors, load_checkpoint, pack_module, save_checkpoint, unpack_module
 from overread.learn.crew import learn
 from overread.learn.methods import get_method
 from overread.learn.models import Network
+from overread.learn.noise_head import new_noise_model, pack_noise_model, write_classifier
 from overread.learn.row_files import WindowFiles
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
@@ -25,7 +28,7 @@ from overread.locks import take_lock
 from overread.progress import Reporter
 from overread.rng import derived_seed, generator
 
-__all__ = ["Phase1", "run_phase1"]
+__all__ = ["Phase1", "Stored", "run_phase1"]
 
 # Part of every file name: a change of what phase 1 computes makes all old files stale.
 RULES = 2
@@ -43,40 +46,50 @@ class Phase1(NamedTuple):
     seconds: float
 
 
-def run_phase1(
-    task: Task, config: Config, folder: Path, true_rate: float | None, reporter: Reporter
-) -> tuple[Network, Phase1]:
-    """The trained first network and the scores of phase 1, from `folder` where they are there already.
+class Stored(NamedTuple):
+    """Phase 1 as it lies in its file."""
+
+    network: Network
+    """The trained first one."""
+    phase1: Phase1
+    tensors: Tensors
+    """All that is in the file."""
+
+
+def run_phase1(task: Task, config: Config, folder: Path, true_rate: float | None, reporter: Reporter) -> Stored:
+    """The result of phase 1, from `folder` where it is there already.
 
     true_rate: the injected noise rate, only for lnl.forget_rate=true.
     """
     key = phase1_identity(config, task)
     path = folder / f"phase1-{key}.safetensors"
     network = task.new_network(derived_seed(config.seed, "network", 0))
-    if path.exists():
-        tensors, meta = load_checkpoint(path)
-        unpack_module("network", network, tensors)
-        arrays = {name: tensors[name].numpy() for name in ("presumed_clean", "loss", "vog", "estimated_matrix")}
-        return network, Phase1(
-            presumed_clean=arrays["presumed_clean"].astype(bool),
-            loss=arrays["loss"],
-            vog=arrays["vog"],
-            forget_rate=meta["forget_rate"],
-            estimated_rate=meta["estimated_rate"],
-            estimated_matrix=arrays["estimated_matrix"],
-            seconds=meta["seconds"],
-        )
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        make = _fitted if get_method(config.lnl.method).models_noise else _trained
+        # Runs that share it must not make it side by side: on a cluster a machine may be lost from sight and
+        # still work.
+        with take_lock(folder / f"phase1-{key}.lock"):
+            make(task, config, network, path, true_rate, reporter)
+    tensors, meta = load_checkpoint(path)
+    unpack_module("network", network, tensors)
+    arrays = {name: tensors[name].numpy() for name in ("presumed_clean", "loss", "vog", "estimated_matrix")}
+    phase1 = Phase1(
+        presumed_clean=arrays["presumed_clean"].astype(bool),
+        loss=arrays["loss"],
+        vog=arrays["vog"],
+        forget_rate=meta["forget_rate"],
+        estimated_rate=meta["estimated_rate"],
+        estimated_matrix=arrays["estimated_matrix"],
+        seconds=meta["seconds"],
+    )
+    return Stored(network, phase1, tensors)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    # Runs that share it must not make it side by side: on a cluster a machine may be lost from sight and still work.
-    with take_lock(folder / f"phase1-{key}.lock"):
-        return network, _made(task, config, network, path, true_rate, reporter)
 
-
-def _made(
+def _trained(
     task: Task, config: Config, network: Network, path: Path, true_rate: float | None, reporter: Reporter
-) -> Phase1:
-    """Phase 1, which trains `network`, stored in `path`."""
+) -> None:
+    """Train `network`, and its peer where it has one, and store phase 1 in `path`."""
     estimate = _estimate(task, config, path.parent, reporter)
     wanted = config.lnl.forget_rate
     forget_rate = estimate.rate if wanted == "estimate" else true_rate if wanted == "true" else wanted
@@ -88,29 +101,50 @@ def _made(
     in_progress = path.with_name(f"{path.stem}-in-progress.safetensors")
     checkpointer = Checkpointer(in_progress, config.checkpoint_seconds, path.stem.removeprefix("phase1-"))
     learned = learn(task, config, [network, *others], forget_rate, checkpointer, reporter)
+    seconds = learned.seconds + estimate.seconds
     phase1 = Phase1(
-        presumed_clean=learned.presumed_clean,
-        loss=learned.loss,
-        vog=learned.vog,
-        forget_rate=forget_rate,
-        estimated_rate=estimate.rate,
-        estimated_matrix=estimate.matrix,
-        seconds=learned.seconds + estimate.seconds,
+        learned.presumed_clean, learned.loss, learned.vog, forget_rate, estimate.rate, estimate.matrix, seconds
     )
+    _store(path, network, phase1, {})
+    WindowFiles(in_progress).clear()
+    checkpointer.clear()
+
+
+def _fitted(
+    task: Task, config: Config, network: Network, path: Path, true_rate: float | None, reporter: Reporter
+) -> None:
+    """Fit a noise model, make `network` its classifier, and store phase 1 in `path`."""
+    started = time.monotonic()
+    reporter.note("phase 1: fitting the noise model to the given labels")
+    model = new_noise_model(task, config)
+    model.learn()
+    write_classifier(task, model, config.lnl.prior_adjustment, network)
+    belief = model.belief()
+    loss = -np.log(np.maximum(belief.probs[np.arange(len(task.given)), task.given], np.finfo(np.float64).tiny))
+    clean, nothing = believed(belief.posterior, task.given), np.full(len(loss), np.nan)
+    seconds = time.monotonic() - started
+    # Nothing is forgotten: the forget rate is that of the methods that leave items out.
+    phase1 = Phase1(clean, loss, nothing, 0.0, belief.rate, belief.matrix, seconds)
+    _store(path, network, phase1, pack_noise_model(model))
+
+
+def _store(path: Path, network: Network, phase1: Phase1, more: Mapping[str, FloatArray]) -> None:
     save_checkpoint(
         path,
         {
             **pack_module("network", network),
+            **more,
             "presumed_clean": phase1.presumed_clean.astype(np.uint8),
             "loss": phase1.loss,
             "vog": phase1.vog,
             "estimated_matrix": phase1.estimated_matrix,
         },
-        {"forget_rate": forget_rate, "estimated_rate": estimate.rate, "seconds": phase1.seconds},
+        {
+            "forget_rate": phase1.forget_rate,
+            "estimated_rate": phase1.estimated_rate,
+            "seconds": phase1.seconds,
+        },
     )
-    WindowFiles(in_progress).clear()
-    checkpointer.clear()
-    return phase1
 
 
 class _Estimate(NamedTuple):

@@ -14,7 +14,7 @@ from overread.data.cache import cache_folder
 from overread.data.dataset import Dataset
 from overread.errors import ModelError
 from overread.learn.embed import embed
-from overread.learn.embeddings import EmbeddingRows, scaling_of, standardised
+from overread.learn.embeddings import EmbeddingRows, Scaling, scaling_of, standardised
 from overread.learn.models import Network, build_network, network_input_size
 from overread.learn.processes import Processes
 from overread.learn.row_files import RowFile
@@ -23,7 +23,7 @@ from overread.learn.weights import load_backbone
 from overread.progress import Reporter
 from overread.rng import generator
 
-__all__ = ["Rows", "Task", "make_task"]
+__all__ = ["Embeddings", "Rows", "Task", "make_task"]
 
 
 class Rows:
@@ -45,6 +45,13 @@ class Rows:
         return self._source.eval_batch(self._rows[positions])
 
 
+class Embeddings(NamedTuple):
+    """Embeddings of the training items as the backbone made them, and how the network's inputs are scaled."""
+
+    train: RowArray
+    scaling: Scaling
+
+
 class Task(NamedTuple):
     """The fixed inputs of a run."""
 
@@ -62,6 +69,8 @@ class Task(NamedTuple):
     noise_features: RowArray
     """(M, D) their embeddings."""
     data_digest: str
+    embeddings: Embeddings | None = None
+    """None in finetune mode."""
     cluster: Cluster = "none"
     """Who scores large sets of pixels."""
 
@@ -84,10 +93,12 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
     # The same ones at every seed, and whatever the labels are: they are embedded once.
     noise_items = items_to_estimate(len(train), generator(0, "noise items", dataset.digest))
     sources: list[Source]
+    kept: Embeddings | None = None
     if model.mode == "frozen":
         embeddings = embedded(model, None)
         noise_features: RowArray = EmbeddingRows(embeddings, train[noise_items])
         scaling = scaling_of(embeddings, train)
+        kept = Embeddings(EmbeddingRows(embeddings, train), scaling)
         sources = [FeatureSource(standardised(embeddings, rows, scaling), device) for rows in (train, test)]
     else:
         # The noise estimate looks at a backbone that no given label has touched, in this mode too.
@@ -108,6 +119,7 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
         noise_items=noise_items,
         noise_features=noise_features,
         data_digest=dataset.digest,
+        embeddings=kept,
         cluster=config.cluster,
     )
     _try_forward(task, config)

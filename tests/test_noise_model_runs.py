@@ -1,0 +1,94 @@
+"""The method noise-model in both phases: what it writes, what it resumes from, what it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from tiny import tiny_config
+
+from overread.config import Config, load_config
+from overread.errors import ConfigError
+from overread.refine import simulate
+from overread.results import round_file
+
+METHOD = ("lnl.method=noise-model", "active.sampler=posterior-least-confidence", "noise.rate=0.4")
+
+
+def table(config: Config, kind: str, number: int) -> dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]]:
+    assert config.out
+    columns = pq.read_table(round_file(config.out, kind, number)).to_pydict()
+    return {name: np.array(values) for name, values in columns.items()}
+
+
+def test_reads_are_exported_and_what_nobody_read_is_what_the_posterior_says(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, *METHOD)
+    results = simulate(config)
+    assert [entry["oracle_reads"] for entry in results["rounds"]] == [0, 5, 10]
+    scores = table(config, "scores", 2)
+    bought = scores["bought"].astype(bool)
+    assert bought.sum() == 10
+    np.testing.assert_array_equal(scores["exported"][bought], scores["reference"][bought])
+    np.testing.assert_array_equal(scores["exported"][~bought], scores["suggested"][~bought])
+    assert results["rounds"][-1]["label_accuracy"] > 1 - results["noise"]["rate"]
+    assert np.isnan(scores["vog"]).all()
+    # Every round has an estimate of its own; round 0's is that of noise.json.
+    rates = [entry["estimated_rate"] for entry in results["rounds"]]
+    assert (
+        rates[0]
+        == results["noise"]["estimated_rate"]
+        == json.loads((tmp_path / "run" / "noise.json").read_text())["estimated_rate"]
+    )
+    assert len(set(rates)) == 3
+
+
+def test_lost_scores_are_made_again_from_weights_and_reads(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, *METHOD)
+    simulate(config)
+    lost = [round_file(tmp_path / "run", kind, number) for kind in ("scores", "test") for number in (0, 1, 2)]
+    before = [path.read_bytes() for path in lost]
+    for path in lost:
+        path.unlink()
+    simulate(config)
+    assert [path.read_bytes() for path in lost] == before
+
+
+def test_phase_1_that_was_shared_gives_the_same_run(tmp_path: Path) -> None:
+    alone = simulate(tiny_config(tmp_path, *METHOD))
+    for sampler in ("random", "posterior-least-confidence"):
+        config = tiny_config(tmp_path, *METHOD, f"active.sampler={sampler}", f"out={tmp_path / sampler}")
+        results = simulate(config, phase1_folder=tmp_path / "phase1")
+    assert len(list((tmp_path / "phase1").glob("phase1-*.safetensors"))) == 1
+    assert [entry["test"] for entry in results["rounds"]] == [entry["test"] for entry in alone["rounds"]]
+
+
+def test_rare_classes_are_favoured_as_much_as_was_asked_for(tmp_path: Path) -> None:
+    probs = {}
+    for adjustment in (0.0, 1.0):
+        config = tiny_config(
+            tmp_path,
+            *METHOD,
+            f"lnl.prior_adjustment={adjustment}",
+            "active.rounds=0",
+            f"out={tmp_path / str(adjustment)}",
+        )
+        simulate(config)
+        scores = table(config, "test", 0)
+        probs[adjustment] = np.stack([scores[f"prob_{c}"] for c in range(3)], axis=1)
+    odds = np.log(probs[1.0]) - np.log(probs[0.0])
+    odds -= odds[:, :1]
+    # One shift of the logits for each class, the same for all items; classes 1 and 2 are rarer than class 0.
+    np.testing.assert_allclose(odds, np.broadcast_to(odds[0], odds.shape), atol=1e-3)
+    assert (odds[0, 1:] > 0.1).all()
+
+
+@pytest.mark.parametrize("settings", [("model.mode=finetune",), ("model.head=mlp",)])
+def test_what_it_cannot_be_fitted_to_is_refused(settings: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"noise-model is fitted to frozen embeddings: set model.mode=frozen"):
+        load_config(settings=["lnl.method=noise-model", *settings])
+
+
+def test_a_label_leak_has_nothing_to_reveal() -> None:
+    with pytest.raises(ConfigError, match=r"active.label_leak .* lnl.method=noise-model"):
+        load_config(settings=["lnl.method=noise-model", "active.label_leak=true"])
