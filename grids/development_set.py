@@ -1,4 +1,4 @@
-"""Write an .npz in the project's form that has nothing of the test split of another, for choices that tests must not see.
+"""Write an .npz that has nothing of the test split of another, for choices that tests must not see.
 
     python grids/development_set.py SET.npz DEVELOPMENT_SET.npz
 

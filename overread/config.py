@@ -9,7 +9,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -254,7 +254,8 @@ class Config(_Section):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
+    # The best that the project has, for frozen embeddings; `_preset_values` says what becomes of it elsewhere.
+    "default": {"lnl.method": "noise-model", "active.sampler": "posterior-least-confidence"},
     # The published method, corrected: no label leak, forget rate estimated, one selection over the whole set.
     "paper": {"lnl.method": "co-teaching-vog", "lnl.forget_rate": "estimate", "lnl.clean_set": "whole-set"},
     # For comparison only: every presumed-clean item silently gets its true label, and the noise rate is known.
@@ -298,7 +299,7 @@ def load_config(file: Path | None = None, settings: Sequence[str] = ()) -> Confi
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"preset {preset!r} is unknown: {did_you_mean(str(preset), PRESETS)}")
     nested: dict[str, Any] = {}
-    for key, value in {**PRESETS[preset], **flat}.items():
+    for key, value in {**_preset_values(preset, flat), **flat}.items():
         _check_key(key)
         section, _, leaf = key.rpartition(".")
         target = nested.setdefault(section, {}) if section else nested
@@ -311,6 +312,17 @@ def load_config(file: Path | None = None, settings: Sequence[str] = ()) -> Confi
         return Config.model_validate(nested)
     except pydantic.ValidationError as error:
         raise ConfigError(_explain(error)) from None
+
+
+def _preset_values(preset: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What `preset` sets beside the keys that were `said`.
+
+    The default is the noise model where it can be fitted, on frozen embeddings under a linear head and without a
+    label leak, and co-teaching with VOG and the sampler entropy elsewhere.
+    """
+    needed = {"model.mode": "frozen", "model.head": "linear", "active.label_leak": False}
+    cannot = any(said.get(key, value) != value for key, value in needed.items())
+    return {} if preset == "default" and cannot else PRESETS[preset]
 
 
 def _read_flat(file: Path) -> dict[str, Any]:

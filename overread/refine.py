@@ -384,11 +384,19 @@ def _note_code(results: dict[str, Any], reporter: Reporter) -> None:
 
 
 def _notes(config: Config) -> list[str]:
-    """What a reader of the results should know of an unusual configuration."""
-    lnl = config.lnl
-    if get_method(lnl.method).uses_vog and lnl.epochs <= lnl.warmup_epochs:
-        return [f"VOG was never used: lnl.epochs={lnl.epochs} ends within lnl.warmup_epochs={lnl.warmup_epochs}"]
-    return []
+    """What a reader of the results should know of what was chosen, and of an unusual configuration."""
+    lnl, method = config.lnl, get_method(config.lnl.method)
+    notes = []
+    if config.preset == "default" and method.models_noise:
+        notes.append(
+            "preset default: the noise model, because the embeddings are frozen; no label is left out, and reads tell "
+            "how far the given ones are to be believed"
+        )
+    elif config.preset == "default" and config.model.mode == "finetune":
+        notes.append(f"preset default: {lnl.method}, because the noise model needs frozen embeddings")
+    if method.uses_vog and lnl.epochs <= lnl.warmup_epochs:
+        notes.append(f"VOG was never used: lnl.epochs={lnl.epochs} ends within lnl.warmup_epochs={lnl.warmup_epochs}")
+    return notes
 
 
 def _checkpointer(run: Path, config: Config, number: int) -> Checkpointer:

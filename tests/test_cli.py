@@ -675,7 +675,7 @@ def test_an_interruption_ends_with_130_and_can_be_resumed(call: Call, tmp_path: 
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("overread.refine.fine_tune", interrupt)
+        patch.setattr("overread.refine.choose", interrupt)
         outcome = call(*SAME)
     assert outcome.code == 130
     assert outcome.err.endswith("overread: interrupted; the same command goes on from here\n")

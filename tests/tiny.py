@@ -44,6 +44,8 @@ def _picture(label: int, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[n
 def tiny_settings(folder: Path) -> list[str]:
     """Settings of a run of the tiny set in `folder`, with its own cache, on which a run takes a second."""
     return [
+        # Two networks that are trained, so that there is something to interrupt; what comes later wins.
+        "preset=paper",
         f"data.path={write_tiny_set(folder / 'tiny.npz')}",
         f"data.cache={folder / 'cache'}",
         f"out={folder / 'run'}",

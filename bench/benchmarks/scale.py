@@ -180,7 +180,7 @@ def run_once(file: Path, size: int, picks: int) -> dict[str, Any]:
     from overread.progress import Silent
     from overread.results import write_scores
 
-    epochs = f"lnl.epochs={EPOCHS} lnl.warmup_epochs=2 lnl.vog_window=2 lnl.forget_ramp_epochs=1"
+    epochs = f"preset=paper lnl.epochs={EPOCHS} lnl.warmup_epochs=2 lnl.vog_window=2 lnl.forget_ramp_epochs=1"
     config = load_config(settings=[*epochs.split(), f"lnl.batch_size={BATCH}", f"active.epochs={UPDATE_EPOCHS}"])
     seconds: dict[str, float] = {}
 

@@ -36,6 +36,8 @@ FREE, NEARLY, SYMMETRIC = 20.0, 200.0, 5000.0
 ASSUMPTIONS = (FREE, NEARLY, SYMMETRIC)
 # Nats by which another assumption must explain the reads better than symmetric noise.
 MARGIN = 5.0
+# Fewer reads, all of them of suspicious items, can make a free matrix rename whole classes.
+FEWEST_READS = 20
 # A read item weighs as much as so many others: what an expert said is closer to the truth than any likelihood.
 READ_WEIGHT = 4.0
 PENALTIES = (0.01, 0.03, 0.1, 0.3)
@@ -246,7 +248,9 @@ class NoiseModel:
     # ---- what it says
 
     def _chosen(self) -> _Fit:
-        """The fit of the assumption that explains the reads best."""
+        """The fit of the assumption that explains the reads best; the symmetric one while there are few of them."""
+        if self._votes.sum() < FEWEST_READS:
+            return self._fits[SYMMETRIC]
         return max(
             reversed(self._fits.values()),
             key=lambda fit: self._explained(fit) + (MARGIN if fit.shrinkage == SYMMETRIC else 0.0),

@@ -43,7 +43,7 @@ def rated(draw: st.DrawFn) -> tuple[FloatArray, FloatArray]:
 
 @st.composite
 def judged(draw: st.DrawFn) -> tuple[FloatArray, IntArray]:
-    """Posteriors (N, 3), not scaled, in quarters so that sums are exact and ties frequent, and given labels of 0 and 2."""
+    """Posteriors (N, 3), unscaled, in quarters so that sums are exact and ties frequent; given labels of 0 and 2."""
     n = draw(st.integers(1, 12))
     quarters = draw(st.lists(st.integers(0, 4), min_size=3 * n, max_size=3 * n))
     labels = draw(st.lists(st.sampled_from([0, 2]), min_size=n, max_size=n))

@@ -9,7 +9,7 @@ from overread.arrays import FloatArray, IntArray
 from overread.arrays.channel import projection_of
 from overread.arrays.decisions import adjusted
 from overread.arrays.noise import class_dependent_matrix, flip_labels, realised_matrix, symmetric_matrix
-from overread.arrays.noise_model import SMALLEST_PRIOR, Belief, NoiseModel
+from overread.arrays.noise_model import PENALTIES, SMALLEST_PRIOR, Belief, NoiseModel
 from overread.arrays.splits import long_tail
 from overread.errors import DataError
 from overread.rng import generator
@@ -47,13 +47,17 @@ def check_distributions(belief: Belief) -> None:
     assert np.isfinite(belief.score)
 
 
+def equal(first: Belief, second: Belief) -> bool:
+    return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(first, second, strict=True))
+
+
 def same(first: NoiseModel, second: NoiseModel) -> bool:
     """Whether all that the two say and keep is equal to the bit."""
     a, b = first.state(), second.state()
     return (
         a.keys() == b.keys()
         and all(np.array_equal(a[name], b[name]) for name in a)
-        and all(np.array_equal(x, y) for x, y in zip(first.belief(), second.belief(), strict=True))
+        and equal(first.belief(), second.belief())
         and all(np.array_equal(x, y) for x, y in zip(first.classifier(0.5), second.classifier(0.5), strict=True))
     )
 
@@ -120,8 +124,10 @@ def test_labels_that_are_all_right_are_believed() -> None:
     features, labels = blobs()
     model = learnt(features, labels)
     assert model.belief().rate < 0.02
+    assert model.belief().penalty == PENALTIES[0]  # there is nothing to smooth away
     read = some_items(300, 0.1)
     model.update(read, labels[read])
+    assert model.belief().penalty == PENALTIES[0]  # another one is tried, and does not stay
     assert model.belief().rate < 0.02
     assert model.belief().assumption == "symmetric"
     assert accuracy(model.belief(), labels) > 0.98
@@ -245,7 +251,7 @@ def test_an_update_without_reads_changes_nothing() -> None:
     before, belief = model.state(), model.belief()
     model.update(NOBODY, NOBODY)
     assert all((before[name] == values).all() for name, values in model.state().items())
-    assert all(np.array_equal(a, b) for a, b in zip(belief, model.belief(), strict=True))
+    assert equal(belief, model.belief())
 
 
 def test_single_precision_is_enough() -> None:
@@ -387,6 +393,17 @@ def test_very_many_reads_of_one_item_do_no_harm() -> None:
     model.update(positions, (labels[positions] + 1) % 4)  # against all evidence
     check_distributions(model.belief())
     assert (model.belief().posterior[:10].argmax(axis=1) == (labels[:10] + 1) % 4).all()
+
+
+def test_a_few_reads_against_right_labels_rename_no_class() -> None:
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 4, 300)
+        features = rng.normal(size=(4, 8))[labels] * 6 + rng.normal(size=(300, 8))
+        model = NoiseModel(features, labels, 4, generator(seed))
+        model.learn()
+        model.update(np.arange(4), (labels[:4] + 1) % 4)
+        assert (model.belief().posterior[4:].argmax(axis=1) == labels[4:]).mean() > 0.98
 
 
 # ---- errors
