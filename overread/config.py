@@ -255,7 +255,7 @@ class Config(_Section):
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The best that the project has, for frozen embeddings; `_preset_values` says what becomes of it elsewhere.
-    "default": {"lnl.method": "noise-model", "active.sampler": "posterior-least-confidence"},
+    "default": {"lnl.method": "noise-model", "active.sampler": "macro-f1"},
     # The published method, corrected: no label leak, forget rate estimated, one selection over the whole set.
     "paper": {"lnl.method": "co-teaching-vog", "lnl.forget_rate": "estimate", "lnl.clean_set": "whole-set"},
     # For comparison only: every presumed-clean item silently gets its true label, and the noise rate is known.
