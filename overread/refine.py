@@ -360,6 +360,7 @@ def _begin(
         "oracle_reads": 0,
         "label_leak": config.active.label_leak,
         "leak": None,
+        "choice": _choice(config),
         "notes": _notes(config),
         "evaluated_weights": "first network, last epoch of each step",
         "config_id": config.identity(),
@@ -383,20 +384,26 @@ def _note_code(results: dict[str, Any], reporter: Reporter) -> None:
         reporter.note(f"the code has changed since this run began; {RESULTS} will name both")
 
 
-def _notes(config: Config) -> list[str]:
-    """What a reader of the results should know of what was chosen, and of an unusual configuration."""
-    lnl, method = config.lnl, get_method(config.lnl.method)
-    notes = []
-    if config.preset == "default" and method.models_noise:
-        notes.append(
-            "preset default: the noise model, because the embeddings are frozen; no label is left out, and reads tell "
-            "how far the given ones are to be believed"
+def _choice(config: Config) -> str | None:
+    """What the preset `default` took, and why; None for the others, which say it by their name."""
+    if config.preset != "default":
+        return None
+    if get_method(config.lnl.method).models_noise:
+        return (
+            "The noise model, because the embeddings are frozen: no label is left out, and reads tell how far the "
+            "given ones are to be believed."
         )
-    elif config.preset == "default" and config.model.mode == "finetune":
-        notes.append(f"preset default: {lnl.method}, because the noise model needs frozen embeddings")
-    if method.uses_vog and lnl.epochs <= lnl.warmup_epochs:
-        notes.append(f"VOG was never used: lnl.epochs={lnl.epochs} ends within lnl.warmup_epochs={lnl.warmup_epochs}")
-    return notes
+    if config.model.mode == "finetune":
+        return f"The method {config.lnl.method}, because the noise model needs frozen embeddings."
+    return f"The method {config.lnl.method}, as configured."
+
+
+def _notes(config: Config) -> list[str]:
+    """What a reader of the results should know of an unusual configuration."""
+    lnl = config.lnl
+    if get_method(lnl.method).uses_vog and lnl.epochs <= lnl.warmup_epochs:
+        return [f"VOG was never used: lnl.epochs={lnl.epochs} ends within lnl.warmup_epochs={lnl.warmup_epochs}"]
+    return []
 
 
 def _checkpointer(run: Path, config: Config, number: int) -> Checkpointer:

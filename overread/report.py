@@ -131,7 +131,9 @@ def tiles(results: Mapping[str, Any]) -> list[Tile]:
         Tile("Right labels", _share(last["label_accuracy"]), "" if rate is None else f"{_percent(1 - rate)} as given"),
         Tile("Reads bought", Markup(f"{_bought(last):,}"), f"{_percent(share)} of the training items"),
         Tile(
-            "Estimated noise", _share(noise.get("estimated_rate")), "" if rate is None else f"{_percent(rate)} in truth"
+            "Estimated noise",
+            _share(last.get("estimated_rate", noise.get("estimated_rate"))),
+            "" if rate is None else f"{_percent(rate)} in truth",
         ),
     ]
 

@@ -43,6 +43,15 @@ def test_reads_are_exported_and_what_nobody_read_is_what_the_posterior_says(tmp_
     assert len(set(rates)) == 3
 
 
+def test_the_default_says_what_it_chose_and_why(tmp_path: Path) -> None:
+    frozen = simulate(tiny_config(tmp_path, "preset=default", "active.rounds=0"))
+    assert (frozen["lnl"]["method"], frozen["sampler"]) == ("noise-model", "macro-f1")
+    assert "because the embeddings are frozen" in frozen["choice"]
+    elsewhere = load_config(settings=["preset=default", "model.mode=finetune"])
+    assert (elsewhere.lnl.method, elsewhere.active.sampler) == ("co-teaching-vog", "entropy")
+    assert simulate(tiny_config(tmp_path, "active.rounds=0", f"out={tmp_path / 'paper'}"))["choice"] is None
+
+
 def test_lost_scores_are_made_again_from_weights_and_reads(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, *METHOD)
     simulate(config)
