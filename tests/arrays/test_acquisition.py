@@ -276,9 +276,10 @@ def test_uncertainty_of_the_posterior_is_its_formulas(seed: int, k: int, n_class
     rng = np.random.default_rng(seed)
     pool = make_pool(seed, 20, n_classes)
     assert pool.posterior is not None
-    pool = pool._replace(posterior=with_certain_rows(pool.posterior, rng))
-    assert select("posterior-entropy", pool, k, rng).tolist() == best(stats.entropy(pool.posterior, axis=1), pool, k)
-    unsure = 1 - pool.posterior.max(axis=1)
+    posterior = with_certain_rows(pool.posterior, rng)
+    pool = pool._replace(posterior=posterior)
+    assert select("posterior-entropy", pool, k, rng).tolist() == best(stats.entropy(posterior, axis=1), pool, k)
+    unsure = 1 - posterior.max(axis=1)
     chosen = select("posterior-least-confidence", pool, k, rng)
     # Compared by value: 1 - p rounds, and p does not.
     np.testing.assert_allclose(unsure[chosen], np.sort(unsure[pool.open])[::-1][:k], atol=1e-12)
