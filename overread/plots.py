@@ -45,7 +45,7 @@ INK, MUTED, LINE, SERIES_1, SERIES_2 = THEME
 CELL_RGB = (0.16, 0.47, 0.78)  # strength is opacity, so that one picture suits light and dark pages
 ANNOTATED_CLASSES = 12
 NAMED_CLASSES = 40
-PANEL_INCHES = (6.5, 3.7)
+PANEL_INCHES = (7.0, 3.7)
 TITLE_CHARACTER_INCHES = 0.12
 
 

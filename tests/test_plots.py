@@ -141,7 +141,7 @@ def test_bench_figure_writes_a_whole_png(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["curves.png"]
     with Image.open(path) as image:
         assert image.format == "PNG"
-        assert image.width == round(2 * 6.5 * 110)
+        assert image.width == round(2 * 7.0 * 110)
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 50
     before = path.read_bytes()
     bench_figure(

@@ -110,7 +110,7 @@ class NoiseModel:
         rows = np.asarray(features[:])
         if not np.isfinite(rows).all():
             raise DataError("the features hold a value that is not finite")
-        self.n_classes = n_classes
+        self.n, self.n_classes = len(given), n_classes
         self._threads = threads
         with threadpool_limits(1, user_api="blas"):
             self._projection = projection_of(rows.astype(np.float64), rng)
@@ -150,6 +150,11 @@ class NoiseModel:
         """
         if not self._fits:
             raise DataError("a noise model learns from given labels before it learns from reads")
+        labels = checked_labels(labels, self.n_classes, "labels of reads")
+        if len(positions) != len(labels) or (len(positions) and not 0 <= positions.min() <= positions.max() < self.n):
+            raise DataError(
+                f"{len(labels)} reads at {len(positions)} positions: give one position from 0 to {self.n - 1} each"
+            )
         self._count(positions, labels)
         if not len(positions):
             return

@@ -430,3 +430,19 @@ def test_reads_before_given_labels_are_refused() -> None:
     model = NoiseModel(np.zeros((4, 2)), np.array([0, 1, 0, 1]), 2, generator(0))
     with pytest.raises(DataError, match="learns from given labels before"):
         model.update(np.array([0]), np.array([1]))
+
+
+@pytest.mark.parametrize(
+    ("positions", "labels", "says"),
+    [
+        ([4], [0], "1 reads at 1 positions: give one position from 0 to 3"),
+        ([-1], [0], "one position from 0 to 3"),
+        ([0, 1], [0], "1 reads at 2 positions"),
+        ([0], [2], "labels of reads must lie in 0 .. 1"),
+    ],
+)
+def test_reads_of_nothing_are_refused(positions: list[int], labels: list[int], says: str) -> None:
+    model = NoiseModel(np.eye(4), np.array([0, 1, 0, 1]), 2, generator(0))
+    model.learn()
+    with pytest.raises(DataError, match=says):
+        model.update(np.array(positions), np.array(labels))
