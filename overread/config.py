@@ -318,9 +318,14 @@ def _preset_values(preset: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """What `preset` sets beside the keys that were `said`.
 
     The default is the noise model where it can be fitted, on frozen embeddings under a linear head and without a
-    label leak, and co-teaching with VOG and the sampler entropy elsewhere.
+    label leak, and where no other method is asked for; elsewhere it sets nothing.
     """
-    needed = {"model.mode": "frozen", "model.head": "linear", "active.label_leak": False}
+    needed = {
+        "lnl.method": "noise-model",
+        "model.mode": "frozen",
+        "model.head": "linear",
+        "active.label_leak": False,
+    }
     cannot = any(said.get(key, value) != value for key, value in needed.items())
     return {} if preset == "default" and cannot else PRESETS[preset]
 

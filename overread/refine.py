@@ -393,9 +393,10 @@ def _choice(config: Config) -> str | None:
             "The noise model, because the embeddings are frozen: no label is left out, and reads tell how far the "
             "given ones are to be believed."
         )
-    if config.model.mode == "finetune":
-        return f"The method {config.lnl.method}, because the noise model needs frozen embeddings."
-    return f"The method {config.lnl.method}, as configured."
+    return (
+        f"The method {config.lnl.method}, because it was asked for or because the noise model cannot be fitted here: "
+        "that needs frozen embeddings, a linear head and no label leak."
+    )
 
 
 def _notes(config: Config) -> list[str]:

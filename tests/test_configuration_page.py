@@ -24,7 +24,12 @@ def page() -> str:
         section: Any = Config.model_fields[name].annotation
         parts.append(f"## {name}\n\n{section.__doc__.splitlines()[0]}\n")
         parts.append(table({f"{name}.{key}": field for key, field in section.model_fields.items()}))
-    parts.append("## Presets\n\nWhat each sets; all of it can be set otherwise.\n")
+    parts.append(
+        "## Presets\n\nWhat each sets; all of it can be set otherwise. `default` does so for frozen embeddings under a "
+        "linear head, where no other `lnl.method` is asked for; elsewhere it sets nothing. The method `noise-model` is "
+        "fitted, not trained: of `lnl` it reads `prior_adjustment` alone, of `active` neither `epochs` nor `start` nor "
+        "`train_on`.\n"
+    )
     rows = [
         f"| `{name}` | {', '.join(f'`{key}={cell(value)}`' for key, value in keys.items())} |"
         for name, keys in PRESETS.items()

@@ -1,10 +1,10 @@
-"""What to conclude from class probabilities: posteriors, which labels to believe, which class to name."""
+"""What to conclude from class probabilities: posteriors, and which labels to believe."""
 
 import numpy as np
 
 from overread.arrays import BoolArray, FloatArray, IntArray
 
-__all__ = ["adjusted", "believed", "label_posterior"]
+__all__ = ["believed", "label_posterior"]
 
 
 def label_posterior(probs: FloatArray, matrix: FloatArray, given: IntArray) -> FloatArray:
@@ -16,20 +16,6 @@ def label_posterior(probs: FloatArray, matrix: FloatArray, given: IntArray) -> F
     joint = probs * matrix[:, given].T
     total = joint.sum(axis=1, keepdims=True)
     found: FloatArray = np.where(total > 0, joint / np.where(total > 0, total, 1.0), probs)
-    return found
-
-
-def adjusted(probs: FloatArray, prior: FloatArray, strength: float) -> FloatArray:
-    """`probs` (N, C) over `prior` (C,) to the power `strength`, rows sum to one again: rare classes count more.
-
-    strength: 0 = as they are, best for accuracy; 1 = as if all classes were equally frequent (Menon et al., "Long-tail
-    learning via logit adjustment", ICLR 2021).  A class with prior 0 keeps probability 0.
-    """
-    # The largest prior is the unit, so that nothing overflows.
-    scale = np.divide(prior.max(), prior, out=np.zeros_like(prior, dtype=np.float64), where=prior > 0) ** strength
-    scaled = probs * scale
-    total = scaled.sum(axis=1, keepdims=True)
-    found: FloatArray = np.where(total > 0, scaled / np.where(total > 0, total, 1.0), probs)
     return found
 
 

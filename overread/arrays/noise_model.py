@@ -2,9 +2,9 @@
 
 The softmax regression of `overread.arrays.channel`, with three assumptions on the noise matrix `T` side by side: it is
 symmetric, nearly so, or free.  Noisy labels alone cannot tell these apart where classes overlap in the features: a free
-matrix always fits them better, and is often wrong.  Reads can.  So without reads noise is taken as symmetric, and
-later the assumption is chosen by the probability of what experts said and of the given labels of the same items, by
-models that did not train on them.
+matrix always fits them better, and is often wrong.  Reads can.  So below 20 reads noise is taken as symmetric; later
+the assumption is chosen by the probability of what experts said and of the given labels of the same items, by models
+that did not train on them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,8 +25,9 @@ from overread.arrays.channel import (
     stratified_folds,
     update_matrices,
 )
+from overread.arrays.estimation import items_to_estimate
 from overread.arrays.noise import checked_labels, symmetric_matrix
-from overread.arrays.rows import RowArray
+from overread.arrays.rows import RowArray, row_slices
 from overread.errors import DataError
 
 __all__ = ["Belief", "NoiseModel"]
@@ -107,14 +108,15 @@ class NoiseModel:
         self.given = checked_labels(given, n_classes, "given labels")
         if len(features.shape) != 2 or len(features) != len(given) or len(given) == 0:
             raise DataError(f"features have shape {features.shape} for {len(given)} given labels; give one row each")
-        rows = np.asarray(features[:])
-        if not np.isfinite(rows).all():
+        if not all(np.isfinite(features[part]).all() for part in row_slices(features)):
             raise DataError("the features hold a value that is not finite")
         self.n, self.n_classes = len(given), n_classes
         self._threads = threads
         with threadpool_limits(1, user_api="blas"):
-            self._projection = projection_of(rows.astype(np.float64), rng)
-            self._X = self._projection.of(rows).astype(np.float32)
+            seen = np.asarray(features[items_to_estimate(len(given), rng)], dtype=np.float64)
+            self._projection = projection_of(seen, rng)
+            parts = [self._projection.of(features[part]).astype(np.float32) for part in row_slices(features)]
+        self._X = np.concatenate(parts)
         self._fold, self._n_folds = stratified_folds(given, rng)
         self._sample = np.sort(rng.permutation(len(given))[:SEARCH_ITEMS])
         self._fits: dict[float, _Fit] = {}
@@ -172,7 +174,7 @@ class NoiseModel:
             return self._continued(channel, fit, penalty, UPDATE_ROUNDS)
 
         jobs = [(shrinkage, "on") for shrinkage in ASSUMPTIONS]
-        if reconsider:
+        if reconsider and self._enough_reads():
             jobs += [(shrinkage, how) for shrinkage in ASSUMPTIONS for how in ("less", "more")]
             jobs += [(shrinkage, "counted") for shrinkage in (FREE, NEARLY)]
         found: dict[float, _Fit] = {}
@@ -254,15 +256,20 @@ class NoiseModel:
 
     def _chosen(self) -> _Fit:
         """The fit of the assumption that explains the reads best; the symmetric one while there are few of them."""
-        if self._votes.sum() < FEWEST_READS:
+        if not self._enough_reads():
             return self._fits[SYMMETRIC]
         return max(
             reversed(self._fits.values()),
             key=lambda fit: self._explained(fit) + (MARGIN if fit.shrinkage == SYMMETRIC else 0.0),
         )
 
+    def _enough_reads(self) -> bool:
+        return float(self._votes.sum()) >= FEWEST_READS
+
     def _merit(self, fit: _Fit) -> float:
-        """How good a fit is among those of one assumption: the reads, which cannot mislead, count most."""
+        """How good a fit is among those of one assumption: where there are enough reads, they count most."""
+        if not self._enough_reads():
+            return fit.held.score
         return self._explained(fit) + GIVEN_WEIGHT * len(self.given) * fit.held.score
 
     def _explained(self, fit: _Fit) -> float:
@@ -290,7 +297,8 @@ class NoiseModel:
     def classifier(self, adjustment: float) -> tuple[FloatArray, FloatArray]:
         """Weights (C, D) and biases (C,) of a linear layer on features that is fitted to all items.
 
-        Its softmax is `P(true | x)` adjusted for rare classes, as by `overread.arrays.decisions.adjusted`.
+        Its softmax is `P(true | x) / prior^adjustment`, scaled to one: 0 = as frequent as classes are, 1 = all equally
+        (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021).
         """
         fit = self._chosen()
         W = fit.held.factor * fit.W[-1]

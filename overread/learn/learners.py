@@ -48,7 +48,7 @@ class Scores(NamedTuple):
     probs: FloatArray
     """(N, C) `P(true | x)`."""
     posterior: FloatArray
-    """(N, C) `P(true | x, current label)`."""
+    """(N, C) `P(true | x, given label, reads)`."""
     suggested: IntArray
     exported: IntArray
     noise_rate: float

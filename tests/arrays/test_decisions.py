@@ -1,14 +1,12 @@
 """What is concluded from probabilities, against loops that read like the rules."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overread.arrays import BoolArray, FloatArray, IntArray
-from overread.arrays.decisions import adjusted, believed, label_posterior
+from overread.arrays.decisions import believed, label_posterior
 from overread.arrays.noise import class_dependent_matrix, symmetric_matrix
 
 quick = settings(deadline=None, max_examples=100)
@@ -32,13 +30,6 @@ def labelled(draw: st.DrawFn) -> tuple[FloatArray, FloatArray, IntArray]:
     n, n_classes = draw(st.integers(1, 6)), draw(st.integers(1, 4))
     labels = draw(st.lists(st.integers(0, n_classes - 1), min_size=n, max_size=n))
     return draw(distributions(n, n_classes)), draw(distributions(n_classes, n_classes)), np.array(labels)
-
-
-@st.composite
-def rated(draw: st.DrawFn) -> tuple[FloatArray, FloatArray]:
-    """Probabilities (N, C) and a prior (C,)."""
-    n, n_classes = draw(st.integers(1, 6)), draw(st.integers(1, 4))
-    return draw(distributions(n, n_classes)), draw(distributions(1, n_classes))[0]
 
 
 @st.composite
@@ -71,70 +62,6 @@ def test_a_label_counts_for_as_much_as_its_column_says() -> None:
     assert (label_posterior(probs, np.full((3, 3), 1 / 3), np.array([1, 2])) == probs).all()
     assert label_posterior(probs, symmetric_matrix(3, 0.0), np.array([1, 0])).tolist() == [[0, 1, 0], [1, 0, 0]]
     assert label_posterior(np.empty((0, 3)), np.eye(3), np.array([], dtype=np.int64)).shape == (0, 3)
-
-
-@given(case=rated(), strength=st.floats(0, 1))
-@quick
-def test_an_adjusted_row_is_a_distribution_over_classes_that_exist(
-    case: tuple[FloatArray, FloatArray], strength: float
-) -> None:
-    probs, prior = case
-    found = adjusted(probs, prior, strength)
-    assert found.sum(axis=1) == pytest.approx(np.ones(len(probs)))
-    assert (found >= 0).all()
-    assert (found[probs == 0] == 0).all()
-    if strength > 0:
-        possible = probs[:, prior > 0].sum(axis=1) > 0
-        assert (found[possible][:, prior == 0] == 0).all()
-        assert (found[~possible] == probs[~possible]).all()
-
-
-@given(case=rated(), strength=st.floats(0, 1))
-@quick
-def test_the_adjusted_choice_is_the_largest_adjusted_logit(
-    case: tuple[FloatArray, FloatArray], strength: float
-) -> None:
-    probs, prior = case
-    found = adjusted(probs, prior, strength)
-    for row, new in zip(probs, found, strict=True):
-        usable = [c for c in range(len(prior)) if row[c] > 0 and prior[c] > 0]
-        if usable:
-            logits = {c: math.log(row[c]) - strength * math.log(prior[c]) for c in usable}
-            best = max(logits.values())
-            named = usable[int(new[usable].argmax())]
-            assert logits[named] >= best - 1e-9  # of equal logits either may be named
-            if strength > 0:
-                total = sum(math.exp(value - best) for value in logits.values())
-                expected = [math.exp(logits[c] - best) / total for c in usable]
-                assert new[usable].tolist() == pytest.approx(expected, rel=1e-6, abs=1e-12)
-
-
-@given(case=rated())
-@quick
-def test_strength_nothing_changes_nothing(case: tuple[FloatArray, FloatArray]) -> None:
-    probs, prior = case
-    assert adjusted(probs, prior, 0.0) == pytest.approx(probs, abs=1e-12)
-
-
-def test_full_strength_of_equal_probabilities_is_the_inverse_prior() -> None:
-    prior = np.array([0.5, 0.3, 0.2])
-    found = adjusted(np.full((2, 3), 1 / 3), prior, 1.0)
-    inverse = (1 / prior) / (1 / prior).sum()
-    assert found == pytest.approx(np.stack([inverse, inverse]))
-    # What says no more than the prior says nothing at all.
-    assert adjusted(prior[None], prior, 1.0)[0] == pytest.approx(np.full(3, 1 / 3))
-    # The scale of the prior is no matter, so counts will do.
-    assert adjusted(prior[None], 1000 * prior, 0.5) == pytest.approx(adjusted(prior[None], prior, 0.5))
-
-
-def test_a_class_that_nobody_has_is_never_named() -> None:
-    found = adjusted(np.array([[0.2, 0.8, 0.0], [0.0, 1.0, 0.0]]), np.array([0.9, 0.0, 0.1]), 1.0)
-    assert found.tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]  # of the second row nothing else is left
-
-
-def test_a_very_rare_class_does_not_overflow() -> None:
-    found = adjusted(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([1.0, 1e-300]), 1.0)
-    assert found == pytest.approx(np.array([[0.0, 1.0], [1.0, 0.0]]))
 
 
 def kept_by_the_rule(posterior: FloatArray, labels: IntArray) -> list[bool]:

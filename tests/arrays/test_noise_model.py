@@ -7,7 +7,6 @@ from sklearn.datasets import load_digits
 
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.channel import projection_of
-from overread.arrays.decisions import adjusted
 from overread.arrays.noise import class_dependent_matrix, flip_labels, realised_matrix, symmetric_matrix
 from overread.arrays.noise_model import PENALTIES, SMALLEST_PRIOR, Belief, NoiseModel
 from overread.arrays.splits import long_tail
@@ -263,6 +262,13 @@ def test_single_precision_is_enough() -> None:
 
 
 # ---- the classifier
+
+
+def adjusted(probs: FloatArray, prior: FloatArray, strength: float) -> FloatArray:
+    """The formula of Menon et al. 2021 on probabilities."""
+    scaled: FloatArray = probs / prior**strength
+    found: FloatArray = scaled / scaled.sum(axis=1, keepdims=True)
+    return found
 
 
 def test_the_classifier_is_the_model_of_all_items_adjusted() -> None:
