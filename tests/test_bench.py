@@ -110,7 +110,7 @@ def test_arms_that_share_phase_1_stand_together(tmp_path: Path, images: Path) ->
         "plain": {"preset": "cross-entropy"},
         "b": {"preset": "paper", "active.sampler": "margin"},
         "other": {"preset": "paper", "lnl.mix_ratio": 0.0},
-        "c": {"preset": "default", "active.epochs": 3},
+        "c": {"preset": "default", "lnl.method": "co-teaching-vog", "active.epochs": 3},
     }
     keys = [run.phase1_key() for run in plan_runs(read_grid(write_grid(tmp_path, images, arms=arms)), tmp_path)]
     changes = sum(a != b for a, b in pairwise(keys))
@@ -251,6 +251,8 @@ def test_the_committed_grids_are_valid(grid: Path, tmp_path: Path, monkeypatch: 
         "vog-finetune": 2 * 3 * 3,
         "finetune": 3 * 3,
         "finetune-full": 2 * 2 * 3 * 3,
+        "fewer-reads": 14 * 8 * 5,
+        "fewer-reads-development": 10 * 10 * 3,
     }
     assert len(runs) == expected[grid.stem]
 
