@@ -29,7 +29,7 @@ from overread.files import without_nan
 from overread.learn.checkpoint import load_checkpoint, save_checkpoint
 from overread.learn.crew import begin, dismiss, follow, is_wanted, score
 from overread.learn.device import resolve_device, set_threads
-from overread.learn.learners import Learner, Scores, State, begin_learning
+from overread.learn.learners import Learner, Scores, State, begin_learning, untouched
 from overread.learn.methods import get_method
 from overread.learn.models import Network
 from overread.learn.phase1 import Phase1
@@ -132,7 +132,7 @@ def _run_rounds(
         referee.write_noise(run, phase1)
         results["noise"]["estimated_rate"] = phase1.estimated_rate
         results["lnl"]["forget_rate"] = phase1.forget_rate
-        state, scores = _untouched(task, phase1), None
+        state, scores = untouched(task, phase1), None
     else:
         _check_split(run, lost, phase1)
         _make_lost_files(run, lost, task, learner, referee, oracle, results)
@@ -218,7 +218,7 @@ def choose(task: Task, network: Network, state: State, scores: Scores, config: C
         features=features,
         given=task.given,
         open=open_pool(state, config),
-        posterior=scores.posterior,
+        posterior=scores.posterior if "posterior" in needs else None,
     )
     return select(config.active.sampler, pool, config.active.budget, generator(config.seed, "sampler", number))
 
@@ -228,16 +228,11 @@ def _score_test(task: Task, learner: Learner) -> FloatArray:
     return score(task, learner.network, "test").probs
 
 
-def _untouched(task: Task, phase1: Phase1) -> State:
-    """The state before any read."""
-    return State(task.given.copy(), np.zeros(len(task.given), dtype=bool), phase1.presumed_clean)
-
-
 def _restore(run: Path, task: Task, learner: Learner, oracle: Oracle, done: int) -> State:
     """The state after round `done`, from its weights and from the reads up to it."""
     tensors, _ = load_checkpoint(round_file(run, "checkpoints", done, ".safetensors"))
     oracle.reads = load_reads(run / READS, done) if done > 0 else []
-    state = _untouched(task, learner.phase1)
+    state = untouched(task, learner.phase1)
     for read in oracle.reads:
         state.labels[read.position] = read.label
         state.bought[read.position] |= read.purpose == "bought"

@@ -5,21 +5,28 @@ factor for every `y`.  Every fold has weights and a matrix of its own, which its
 folds there may be one more model, of all items.
 """
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.noise import symmetric_matrix
 
 __all__ = [
+    "FIRST_ITERATIONS",
     "Channel",
     "Held",
     "Projection",
+    "expectation_maximisation",
     "fit_weights",
+    "fitting_threads",
     "fold_weights",
     "held_out",
     "likelihood_of",
@@ -27,6 +34,7 @@ __all__ = [
     "projection_of",
     "shrunken",
     "softmax_in_place",
+    "start_rates",
     "stratified_folds",
     "update_matrices",
 ]
@@ -35,6 +43,8 @@ DIMENSIONS = 128
 # Above this the covariance matrix is too large for an exact decomposition.
 EXACT_PCA_DIMENSIONS = 2048
 FOLDS = 5
+START_RATES = (0.5, 0.1, 0.3, 0.7)
+FIRST_ITERATIONS, LATER_ITERATIONS = 30, 10
 LOG_TEMPERATURES = (-1.5, 2.0)
 TEMPERATURE_STEPS = 3
 MATRIX_STEPS = 5
@@ -156,6 +166,41 @@ def loss_and_gradient(
     return float(loss), (residual.reshape(-1, len(X)) @ X).ravel() + penalty * flat
 
 
+def expectation_maximisation(
+    channel: Channel,
+    W: FloatArray,
+    matrices: FloatArray,
+    penalty: float,
+    shrinkage: float,
+    rounds: int,
+    iterations: int = LATER_ITERATIONS,
+) -> tuple[FloatArray, FloatArray, Held]:
+    """Weights, matrices and what they say after `rounds` of both in turn; `iterations`: of L-BFGS in the first."""
+    for _ in range(rounds):
+        W = fit_weights(channel, W, matrices, penalty, iterations)
+        matrices, held = update_matrices(channel, W, matrices, shrinkage)
+        iterations = LATER_ITERATIONS
+    return W, matrices, held
+
+
+def start_rates(n_classes: int) -> list[float]:
+    """Rates of symmetric noise to begin with, those under which labels say something; the one tried first is first."""
+    limit = (n_classes - 1) / n_classes
+    return [rate for rate in START_RATES if rate < limit - 1e-9] or [0.0]
+
+
+@contextmanager
+def fitting_threads(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that fit side by side, each of which makes its matrix products alone.
+
+    Products are small: with threads of their own they take longer, and their sums depend on the number.
+    """
+    # A library may count for each of its callers.
+    limit = {"initializer": threadpool_limits, "initargs": (1, "blas")}
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads, **limit) as pool:
+        yield pool
+
+
 def update_matrices(channel: Channel, W: FloatArray, matrices: FloatArray, shrinkage: float) -> tuple[FloatArray, Held]:
     """The models' noise matrices (M, C, C) that fit the held-out probabilities, and what these say.
 
@@ -164,11 +209,8 @@ def update_matrices(channel: Channel, W: FloatArray, matrices: FloatArray, shrin
     shrinkage: pseudo-items that pull the row of each class towards symmetric noise.
     """
     given, n_classes = channel.given, channel.n_classes
-    n_folds = int(channel.fold.max()) + 1
-    members, one_hot = [np.flatnonzero(channel.fold == k) for k in range(n_folds)], np.eye(n_classes)[given]
-    logits = np.empty((n_classes, len(given)))
-    for k, items in enumerate(members):
-        logits[:, items] = W[k] @ channel.X[items].T
+    members, one_hot = _members(channel), np.eye(n_classes)[given]
+    logits = _held_out_logits(channel, W, members)
     for _ in range(TEMPERATURE_STEPS):
         p, factor = _calibrated(logits, likelihood_of(channel, matrices))
         for _ in range(MATRIX_STEPS):
@@ -177,7 +219,7 @@ def update_matrices(channel: Channel, W: FloatArray, matrices: FloatArray, shrin
             joint = np.stack([q[:, items] @ one_hot[items] for items in members])
             everything = joint.sum(axis=0)
             held_out = [shrunken(everything - of_fold, shrinkage) for of_fold in joint]
-            of_all = [shrunken(everything, shrinkage)] * (len(W) - n_folds)
+            of_all = [shrunken(everything, shrinkage)] * (len(W) - len(members))
             matrices = np.stack(held_out + of_all)
     score = float(np.log((p * likelihood_of(channel, matrices)).sum(axis=0)).mean())
     prior = everything.sum(axis=1) / len(given)
@@ -187,16 +229,25 @@ def update_matrices(channel: Channel, W: FloatArray, matrices: FloatArray, shrin
 
 def held_out(channel: Channel, W: FloatArray, matrices: FloatArray, factor: float) -> Held:
     """What models with the weights `W`, their logits times `factor`, say of the items that they did not train on."""
-    logits = np.empty((channel.n_classes, len(channel.given)))
-    for k in range(int(channel.fold.max()) + 1):
-        items = np.flatnonzero(channel.fold == k)
-        logits[:, items] = W[k] @ channel.X[items].T
-    p = softmax_in_place(factor * logits)
+    p = softmax_in_place(factor * _held_out_logits(channel, W, _members(channel)))
     q = p * likelihood_of(channel, matrices)
     evidence = q.sum(axis=0)
     q /= evidence
     rate = 1.0 - float(q[channel.given, np.arange(len(channel.given))].mean())
     return Held(matrices[-1], q.mean(axis=1), rate, p, q, float(np.log(evidence).mean()), factor)
+
+
+def _members(channel: Channel) -> list[IntArray]:
+    """Positions of the items of every fold."""
+    return [np.flatnonzero(channel.fold == k) for k in range(int(channel.fold.max()) + 1)]
+
+
+def _held_out_logits(channel: Channel, W: FloatArray, members: list[IntArray]) -> FloatArray:
+    """Logits (C, N) of every item by the model of its fold."""
+    logits = np.empty((channel.n_classes, len(channel.given)))
+    for k, items in enumerate(members):
+        logits[:, items] = W[k] @ channel.X[items].T
+    return logits
 
 
 def _calibrated(logits: FloatArray, likelihood: FloatArray) -> tuple[FloatArray, float]:

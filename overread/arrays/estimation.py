@@ -14,17 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.channel import (
+    FIRST_ITERATIONS,
     Channel,
     Held,
-    fit_weights,
+    expectation_maximisation,
+    fitting_threads,
     fold_weights,
     projection_of,
+    start_rates,
     stratified_folds,
-    update_matrices,
 )
 from overread.arrays.noise import checked_labels, symmetric_matrix
 from overread.arrays.rows import RowArray
@@ -36,11 +37,8 @@ __all__ = ["NoiseEstimate", "estimate_noise", "items_to_estimate"]
 MOST_ITEMS = 20_000
 # Pseudo-items that pull the row of each class towards symmetric noise.
 SHRINKAGE = 20.0
-START_RATES = (0.5, 0.1, 0.3, 0.7)
 PENALTIES = (0.003, 0.01, 0.03, 0.1)
 ROUNDS = 6
-FIRST_ITERATIONS = 30
-LATER_ITERATIONS = 10
 
 
 class NoiseEstimate(NamedTuple):
@@ -99,9 +97,7 @@ def estimate_noise(
         known = np.eye(n_classes)
         return NoiseEstimate(known, known[present[0]], 0.0, known[given], 0.0)
 
-    # Products are small: with threads of their own they take longer, and their sums depend on the number.
-    limit = {"initializer": threadpool_limits, "initargs": (1, "blas")}  # a library may count for each of its callers
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads, **limit) as pool:
+    with fitting_threads(threads) as pool:
         best = _best_fit(rows, compact, len(present), rng, pool)
 
     matrix, prior, posterior = np.eye(n_classes), np.zeros(n_classes), np.zeros((len(given), n_classes))
@@ -118,11 +114,10 @@ def _best_fit(
     X = projection_of(features, rng).of(features)
     fold, n_folds = stratified_folds(compact, rng)
     channel = Channel(X, compact, fold, fold_weights(fold, n_folds), n_classes)
-    limit = (n_classes - 1) / n_classes
-    starts = [rate for rate in START_RATES if rate < limit - 1e-9]
+    starts = start_rates(n_classes)
 
     def fitted(penalty: float, start: float) -> Held:
-        return _expectation_maximisation(channel, penalty, start)
+        return _fitted(channel, penalty, start)
 
     # The best penalty depends on features and noise, hardly on the start: one after the other, not the product.
     fits = list(pool.map(lambda penalty: fitted(penalty, starts[0]), PENALTIES))
@@ -131,12 +126,8 @@ def _best_fit(
     return max(fits, key=lambda fit: fit.score)
 
 
-def _expectation_maximisation(channel: Channel, penalty: float, start_rate: float) -> Held:
+def _fitted(channel: Channel, penalty: float, start_rate: float) -> Held:
     n_folds = len(channel.weights)
     W: FloatArray = np.zeros((n_folds, channel.n_classes, channel.X.shape[1]))
     matrices: FloatArray = np.stack([symmetric_matrix(channel.n_classes, start_rate)] * n_folds)
-    for step in range(ROUNDS):
-        iterations = FIRST_ITERATIONS if step == 0 else LATER_ITERATIONS
-        W = fit_weights(channel, W, matrices, penalty, iterations)
-        matrices, held = update_matrices(channel, W, matrices, SHRINKAGE)
-    return held
+    return expectation_maximisation(channel, W, matrices, penalty, SHRINKAGE, ROUNDS, FIRST_ITERATIONS)[2]

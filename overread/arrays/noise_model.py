@@ -8,7 +8,6 @@ that did not train on them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -16,14 +15,16 @@ from threadpoolctl import threadpool_limits
 
 from overread.arrays import BoolArray, FloatArray, IntArray
 from overread.arrays.channel import (
+    FIRST_ITERATIONS,
     Channel,
     Held,
-    fit_weights,
+    expectation_maximisation,
+    fitting_threads,
     fold_weights,
     held_out,
     projection_of,
+    start_rates,
     stratified_folds,
-    update_matrices,
 )
 from overread.arrays.estimation import items_to_estimate
 from overread.arrays.noise import checked_labels, symmetric_matrix
@@ -43,11 +44,9 @@ FEWEST_READS = 20
 READ_WEIGHT = 4.0
 PENALTIES = (0.01, 0.03, 0.1, 0.3)
 LEAST_PENALTY, LARGEST_PENALTY = 0.01, 1.0
-START_RATES = (0.5, 0.1, 0.3, 0.7)
 GIVEN_WEIGHT = 0.1
 # Penalty and start are looked for among so many items.
 SEARCH_ITEMS = 4000
-FIRST_ITERATIONS, LATER_ITERATIONS = 30, 10
 SEARCH_ROUNDS, RESTART_ROUNDS, UPDATE_ROUNDS = 6, 4, 2
 # Pseudo-reads of symmetric noise in a matrix that is counted from reads.
 COUNT_SHRINKAGE = 5.0
@@ -131,8 +130,7 @@ class NoiseModel:
         part = self._sample
         fold, n_folds = stratified_folds(self.given[part], np.random.default_rng(0))
         sample = Channel(self._X[part], self.given[part], fold, _with_all(fold_weights(fold, n_folds)), self.n_classes)
-        limit = (self.n_classes - 1) / self.n_classes
-        starts = [rate for rate in START_RATES if rate < limit - 1e-9] or [0.0]
+        starts = start_rates(self.n_classes)
 
         def searched(shrinkage: float) -> _Fit:
             fits = [self._from(sample, shrinkage, penalty, starts[0], SEARCH_ROUNDS) for penalty in PENALTIES]
@@ -224,32 +222,17 @@ class NoiseModel:
         n_models = len(channel.weights)
         matrix = symmetric_matrix(self.n_classes, start) if isinstance(start, float) else start
         W = np.zeros((n_models, self.n_classes, channel.X.shape[1]))
-        return self._iterated(channel, shrinkage, penalty, W, np.stack([matrix] * n_models), rounds, FIRST_ITERATIONS)
+        matrices = np.stack([matrix] * n_models)
+        found = expectation_maximisation(channel, W, matrices, penalty, shrinkage, rounds, FIRST_ITERATIONS)
+        return _fit(channel, shrinkage, penalty, *found)
 
     def _continued(self, channel: Channel, fit: _Fit, penalty: float, rounds: int) -> _Fit:
         """`fit` again, from where it stands, on what is known now."""
-        return self._iterated(channel, fit.shrinkage, penalty, fit.W, fit.matrices, rounds, LATER_ITERATIONS)
-
-    def _iterated(
-        self,
-        channel: Channel,
-        shrinkage: float,
-        penalty: float,
-        W: FloatArray,
-        matrices: FloatArray,
-        rounds: int,
-        iterations: int,
-    ) -> _Fit:
-        for _ in range(rounds):
-            W = fit_weights(channel, W, matrices, penalty, iterations)
-            matrices, held = update_matrices(channel, W, matrices, shrinkage)
-            iterations = LATER_ITERATIONS
-        return _Fit(shrinkage, penalty, W, matrices, held_out(channel, W, matrices, held.factor))
+        found = expectation_maximisation(channel, fit.W, fit.matrices, penalty, fit.shrinkage, rounds)
+        return _fit(channel, fit.shrinkage, penalty, *found)
 
     def _map(self, work: Callable[[Job], _Fit], jobs: Iterable[Job]) -> list[_Fit]:
-        # Products are small: with threads of their own they take longer, and their sums depend on the number.
-        limit = {"initializer": threadpool_limits, "initargs": (1, "blas")}
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self._threads, **limit) as pool:
+        with fitting_threads(self._threads) as pool:
             return list(pool.map(work, jobs))
 
     # ---- what it says
@@ -331,6 +314,11 @@ class NoiseModel:
             penalty, factor = (float(value) for value in arrays[f"{NAMES[shrinkage]}/penalty_and_factor"])
             self._fits[shrinkage] = _Fit(shrinkage, penalty, W, matrices, held_out(channel, W, matrices, factor))
         self._error_seen, self.reader_error = (float(value) for value in arrays["reader_error"])
+
+
+def _fit(channel: Channel, shrinkage: float, penalty: float, W: FloatArray, matrices: FloatArray, held: Held) -> _Fit:
+    # Said again from what is kept, so that a restored fit says the same.
+    return _Fit(shrinkage, penalty, W, matrices, held_out(channel, W, matrices, held.factor))
 
 
 def _with_all(weights: FloatArray) -> FloatArray:

@@ -25,7 +25,7 @@ from overread.learn.training import Checkpointer
 from overread.progress import Reporter
 from overread.rng import derived_seed
 
-__all__ = ["Learner", "Scores", "State", "begin_learning"]
+__all__ = ["Learner", "Scores", "State", "begin_learning", "untouched"]
 
 
 class State(NamedTuple):
@@ -84,11 +84,13 @@ def begin_learning(task: Task, config: Config, folder: Path, true_rate: float | 
     if not get_method(config.lnl.method).models_noise:
         return GradientLearner(task, config, network, phase1)
     learner = NoiseModelLearner(task, config, network, phase1)
-    learner.unpack(
-        {name: value for name, value in tensors.items() if "/" in name},
-        State(task.given, np.zeros(len(task.given), dtype=bool), phase1.presumed_clean),
-    )
+    learner.unpack(tensors, untouched(task, phase1))
     return learner
+
+
+def untouched(task: Task, phase1: Phase1) -> State:
+    """The state before any read."""
+    return State(task.given.copy(), np.zeros(len(task.given), dtype=bool), phase1.presumed_clean)
 
 
 class GradientLearner:

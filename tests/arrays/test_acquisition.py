@@ -270,14 +270,20 @@ def with_certain_rows(probs: FloatArray, rng: np.random.Generator) -> FloatArray
     return found
 
 
+def pool_with_certain_rows(seed: int, n_classes: int, rng: np.random.Generator) -> tuple[Pool, FloatArray, FloatArray]:
+    """A pool of 20 items, its probabilities and its posterior, both with certain rows."""
+    pool = make_pool(seed, 20, n_classes)
+    assert pool.probs is not None
+    assert pool.posterior is not None
+    probs, posterior = (with_certain_rows(values, rng) for values in (pool.probs, pool.posterior))
+    return pool._replace(probs=probs, posterior=posterior), probs, posterior
+
+
 @given(seed=st.integers(0, 100_000), k=st.integers(0, 20), n_classes=st.integers(2, 5))
 @quick
 def test_uncertainty_of_the_posterior_is_its_formulas(seed: int, k: int, n_classes: int) -> None:
     rng = np.random.default_rng(seed)
-    pool = make_pool(seed, 20, n_classes)
-    assert pool.posterior is not None
-    posterior = with_certain_rows(pool.posterior, rng)
-    pool = pool._replace(posterior=posterior)
+    pool, _, posterior = pool_with_certain_rows(seed, n_classes, rng)
     assert select("posterior-entropy", pool, k, rng).tolist() == best(stats.entropy(posterior, axis=1), pool, k)
     unsure = 1 - posterior.max(axis=1)
     chosen = select("posterior-least-confidence", pool, k, rng)
@@ -289,13 +295,11 @@ def test_uncertainty_of_the_posterior_is_its_formulas(seed: int, k: int, n_class
 @quick
 def test_disagreement_is_cross_entropy_minus_entropy(seed: int, k: int, n_classes: int) -> None:
     rng = np.random.default_rng(seed)
-    pool = make_pool(seed, 20, n_classes)
-    assert pool.probs is not None
-    probs = with_certain_rows(pool.probs, rng)
+    pool, probs, _ = pool_with_certain_rows(seed, n_classes, rng)
     score = np.zeros(20)
     for i, row in enumerate(probs.tolist()):
         score[i] = -math.log(max(row[pool.given[i]], 2.0**-1022)) + sum(p * math.log(p) for p in row if p > 0)
-    assert select("disagreement", pool._replace(probs=probs), k, rng).tolist() == best(score, pool, k)
+    assert select("disagreement", pool, k, rng).tolist() == best(score, pool, k)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -310,10 +314,8 @@ def test_disagreement_takes_sure_contradictions_first_and_ambiguous_images_last(
 @quick
 def test_label_quality_is_the_ranking_of_cleanlab(seed: int, k: int, n_classes: int) -> None:
     rng = np.random.default_rng(seed)
-    pool = make_pool(seed, 20, n_classes)
-    assert pool.probs is not None
-    pool = pool._replace(probs=with_certain_rows(pool.probs, rng))
-    quality = get_label_quality_scores(pool.given, pool.probs, method="self_confidence")
+    pool, probs, _ = pool_with_certain_rows(seed, n_classes, rng)
+    quality = get_label_quality_scores(pool.given, probs, method="self_confidence")
     assert select("label-quality", pool, k, rng).tolist() == best(-quality, pool, k)
 
 
