@@ -94,14 +94,14 @@ class _Memory(Checkpointer):
         self,
         epoch: int,
         networks: list[Network],
-        optimizers: list[torch.optim.SGD],
+        optimizers: list[torch.optim.Optimizer],
         arrays: Mapping[str, NDArray[Any]],
     ) -> None:
         if epoch == EPOCHS - 2:
             self.state = {name: array.copy() for name, array in arrays.items()}
 
     def resume(
-        self, networks: list[Network], optimizers: list[torch.optim.SGD], processes: Processes
+        self, networks: list[Network], optimizers: list[torch.optim.Optimizer], processes: Processes
     ) -> tuple[int, dict[str, NDArray[Any]]]:
         return (EPOCHS - 1, self.state) if self.state else (0, {})
 

@@ -145,7 +145,7 @@ def _run_rounds(
         save_checkpoint(round_file(run, "checkpoints", number, ".safetensors"), learner.pack(), {"round": number})
         started = time.monotonic()
         scores = learner.scores(state)
-        test_probs = _score_test(task, learner)
+        test_probs = learner.test_probs()
         referee.write_train_scores(run, number, task, state, scores, phase1)
         referee.write_test_scores(run, number, test_probs)
         entry = referee.entry(number, state, scores, test_probs, oracle)
@@ -223,11 +223,6 @@ def choose(task: Task, network: Network, state: State, scores: Scores, config: C
     return select(config.active.sampler, pool, config.active.budget, generator(config.seed, "sampler", number))
 
 
-def _score_test(task: Task, learner: Learner) -> FloatArray:
-    """Probabilities of every test item.  Not part of `Scores`, which those see who choose."""
-    return score(task, learner.network, "test").probs
-
-
 def _restore(run: Path, task: Task, learner: Learner, oracle: Oracle, done: int) -> State:
     """The state after round `done`, from its weights and from the reads up to it."""
     tensors, _ = load_checkpoint(round_file(run, "checkpoints", done, ".safetensors"))
@@ -299,7 +294,7 @@ def _make_lost_files(
         if not {train, test, gallery} & lost:
             continue
         state = _restore(run, task, learner, oracle, number)
-        scores, test_probs = learner.scores(state), _score_test(task, learner)
+        scores, test_probs = learner.scores(state), learner.test_probs()
         check(entry, referee.entry(number, state, scores, test_probs, oracle))
         if train in lost:
             referee.write_train_scores(run, number, task, state, scores, learner.phase1)

@@ -81,6 +81,7 @@ ALTERNATIVES: dict[str, Any] = {
     "lnl.forget_ramp_epochs": 3,
     "lnl.warmup_epochs": 4,
     "lnl.vog_window": 3,
+    "lnl.optimizer": "adamw",
     "lnl.prior_adjustment": 0.25,
     "lnl.vog_normalise": "class",
     "lnl.vog_source": "evaluation",

@@ -27,8 +27,9 @@ def page() -> str:
     parts.append(
         "## Presets\n\nWhat each sets; all of it can be set otherwise. `default` does so for frozen embeddings under a "
         "linear head, where no other `lnl.method` is asked for; elsewhere it sets nothing. The method `noise-model` is "
-        "fitted, not trained: of `lnl` it reads `prior_adjustment` alone, of `active` neither `epochs` nor `start` nor "
-        "`train_on`.\n"
+        "fitted, not trained, in frozen mode: of `lnl` it reads `prior_adjustment` alone, of `active` neither `epochs` "
+        "nor `start` nor `train_on`. In finetune mode two networks are trained beside it, for `lnl.epochs` and "
+        "`active.epochs`, always from where they stand and on all items.\n"
     )
     rows = [
         f"| `{name}` | {', '.join(f'`{key}={cell(value)}`' for key, value in keys.items())} |"

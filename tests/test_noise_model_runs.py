@@ -6,13 +6,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from tiny import tiny_config
 
 from overread.config import Config, load_config
 from overread.errors import ConfigError
+from overread.learn.checkpoint import load_checkpoint
 from overread.refine import simulate
 from overread.results import round_file
 
+PIXELS = (
+    "model.mode=finetune",
+    "model.name=small_resnet",
+    "model.weights=none",
+    "lnl.optimizer=adamw",
+    "lnl.learning_rate=0.003",
+)
 METHOD = ("lnl.method=noise-model", "active.sampler=posterior-least-confidence", "noise.rate=0.4")
 
 
@@ -92,10 +101,35 @@ def test_rare_classes_are_favoured_as_much_as_was_asked_for(tmp_path: Path) -> N
     assert (odds[0, 1:] > 0.1).all()
 
 
-@pytest.mark.parametrize("settings", [("model.mode=finetune",), ("model.head=mlp",)])
-def test_what_it_cannot_be_fitted_to_is_refused(settings: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"noise-model is fitted to frozen embeddings: set model.mode=frozen"):
-        load_config(settings=["lnl.method=noise-model", *settings])
+def test_what_it_cannot_be_fitted_to_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"noise-model fits a linear head .*: set model.head=linear"):
+        load_config(settings=["lnl.method=noise-model", "model.head=mlp"])
+
+
+def test_networks_that_learn_from_the_noise_model_have_half_a_say(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    simulate(tiny_config(tmp_path, *METHOD, *PIXELS))
+    tensors, _ = load_checkpoint(round_file(run, "checkpoints", 2, ".safetensors"))
+    networks = {name.partition("/")[0] for name in tensors if name.startswith("network")}
+    assert networks == {"network", "network.1"}
+    assert not torch.equal(tensors["network/last.weight"], tensors["network.1/last.weight"])
+    # The other half is the model of the embeddings: a run that is frozen buys other items and scores otherwise.
+    simulate(tiny_config(tmp_path, *METHOD, f"out={tmp_path / 'frozen'}"))
+    mine, frozen = (
+        table(tiny_config(tmp_path, *METHOD, f"out={folder}"), "test", 2) for folder in (run, tmp_path / "frozen")
+    )
+    assert not np.allclose(mine["prob_0"], frozen["prob_0"], atol=1e-3)
+    scores = table(tiny_config(tmp_path, *METHOD), "scores", 2)
+    bought = scores["bought"].astype(bool)
+    np.testing.assert_array_equal(scores["exported"][bought], scores["reference"][bought])
+
+
+def test_phase_2_of_networks_begins_where_a_shared_phase_1_ended(tmp_path: Path) -> None:
+    alone = simulate(tiny_config(tmp_path, *METHOD, *PIXELS))
+    for name in ("first", "second"):
+        config = tiny_config(tmp_path, *METHOD, *PIXELS, f"out={tmp_path / name}")
+        results = simulate(config, phase1_folder=tmp_path / "phase1")
+        assert [entry["test"] for entry in results["rounds"]] == [entry["test"] for entry in alone["rounds"]]
 
 
 def test_a_label_leak_has_nothing_to_reveal() -> None:

@@ -149,13 +149,34 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, settings: tuple[str
     assert fingerprints(tmp_path / "killed") == expected
 
 
+# Of a noise model in frozen mode nothing is trained, so there is no epoch to die in.
+NOISE_MODEL_DEATHS: list[tuple[str, int] | str] = [
+    *("save_checkpoint", "write_results", "save_reads", "save_checkpoint", "write_scores", "write_gallery")
+]
+NETWORK_DEATHS: list[tuple[str, int] | str] = [("phase 1", 2), "write_results", ("round 1", 2), *NOISE_MODEL_DEATHS[2:]]
+
+
 @pytest.mark.slow
-def test_a_killed_noise_model_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    base = tiny_config(tmp_path, "lnl.method=noise-model", "active.sampler=posterior-entropy", "active.rounds=3")
+@pytest.mark.parametrize(
+    ("settings", "deaths"),
+    [
+        (("active.rounds=3",), NOISE_MODEL_DEATHS),
+        (
+            ("model.mode=finetune", "model.name=small_resnet", "model.weights=none", "lnl.optimizer=adamw"),
+            NETWORK_DEATHS,
+        ),
+    ],
+    ids=["frozen", "finetune"],
+)
+def test_a_killed_noise_model_ends_with_the_same_bytes(
+    tmp_path: Path, settings: tuple[str, ...], deaths: list[tuple[str, int] | str]
+) -> None:
+    method = ("checkpoint_seconds=0", "lnl.method=noise-model", "active.sampler=posterior-entropy")
+    base = tiny_config(tmp_path, *method, *settings)
     alone, killed = (base.model_copy(update={"out": tmp_path / name}) for name in ("alone", "killed"))
     refine.simulate(alone)
-    for death in ("save_checkpoint", "write_results", "save_reads", "save_checkpoint", "write_scores", "write_gallery"):
-        child = start(killed, dies_after=death)
+    for death in deaths:
+        child = start(killed, dies_after=death) if isinstance(death, str) else start(killed, DiesInTask(*death))
         child.join()
         assert child.exitcode == -signal.SIGKILL, f"the run was over before {death}: the test proves nothing"
     refine.simulate(killed)

@@ -46,7 +46,11 @@ class Started(Silent):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [("active.sampler=bald",), NO_BATCH_NORM], ids=["frozen", "finetune"])
+@pytest.mark.parametrize(
+    "settings",
+    [("active.sampler=bald",), NO_BATCH_NORM, (*NO_BATCH_NORM, "lnl.method=noise-model", "lnl.optimizer=adamw")],
+    ids=["frozen", "finetune", "noise model"],
+)
 def test_two_processes_make_the_run_of_one(tmp_path: Path, settings: tuple[str, ...]) -> None:
     alone = simulate(load_config(settings=[*tiny_settings(tmp_path), *settings, f"out={tmp_path / 'alone'}"]))
     outcome = simulate_in_two(tmp_path, *settings)

@@ -227,7 +227,10 @@ def run_once(file: Path, size: int, picks: int) -> dict[str, Any]:
         current[chosen] = reference[chosen]
         trained_on = np.union1d(np.flatnonzero(~is_open), chosen)
         nowhere = Checkpointer(None, 0.0, "")
-        clocked("update", lambda: fine_tune(task, config, network, current, trained_on, 1, nowhere, Silent()))
+        clocked(
+            "update",
+            lambda: fine_tune(task, config, [network], current, trained_on, config.active.epochs, 1, nowhere, Silent()),
+        )
         clocked("checkpoint", lambda: save_checkpoint(folder / "1.safetensors", pack_module("network", network), {}))
         probs = clocked("scores again", lambda: score(task, network, "train").probs)
         columns = {"id": task.ids, "given": given, "reference": reference, "loss": phase1.loss, "vog": phase1.vog}

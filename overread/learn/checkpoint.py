@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from overread.files import atomic_path
 __all__ = [
     "Tensors",
     "load_checkpoint",
-    "momentum_buffers",
+    "optimizer_buffers",
     "pack_module",
-    "pack_sgd",
+    "pack_optimizer",
     "save_checkpoint",
     "unpack_module",
-    "unpack_sgd",
+    "unpack_optimizer",
 ]
 
 Tensors = dict[str, torch.Tensor]
@@ -77,49 +78,60 @@ def unpack_module(prefix: str, module: nn.Module, tensors: Mapping[str, torch.Te
     module.load_state_dict(found)
 
 
-def pack_sgd(prefix: str, optimizer: torch.optim.SGD) -> Tensors:
-    """Momentum buffers as `prefix/group/index`; a parameter that was never stepped has none.
+def pack_optimizer(prefix: str, optimizer: torch.optim.Optimizer) -> Tensors:
+    """What the optimiser keeps of every parameter as `prefix/group/index/name`; of one never stepped, nothing.
 
     The learning rate is not in it: it is a function of the epoch.
     """
     return {
-        f"{prefix}/{group}/{index}": buffer
+        f"{prefix}/{group}/{index}/{name}": value
         for group, index, parameter in _parameters(optimizer)
-        if (buffer := optimizer.state[parameter].get("momentum_buffer")) is not None
+        for name, value in optimizer.state[parameter].items()
+        if value is not None
     }
 
 
-def unpack_sgd(prefix: str, optimizer: torch.optim.SGD, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Set the momentum buffers to what `pack_sgd` took, absent ones included.
+def unpack_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Set what the optimiser keeps to what `pack_optimizer` took, absent ones included.
 
-    Errors: RunError where a buffer has no parameter of its shape.
+    Errors: RunError where a tensor has no parameter of its shape.
     """
     start = f"{prefix}/"
     left = {key for key in tensors if key.startswith(start)}
     optimizer.state.clear()
     for group, index, parameter in _parameters(optimizer):
-        key = f"{prefix}/{group}/{index}"
-        if key not in tensors:
-            continue
-        left.discard(key)
-        if tensors[key].shape != parameter.shape:
-            raise RunError(f"the checkpoint belongs to another optimiser: {key!r} has another shape")
-        # In the memory layout of the parameter, so that later steps add in the same order to the bit.
-        buffer = torch.empty_like(parameter, requires_grad=False).copy_(tensors[key])
-        optimizer.state[parameter]["momentum_buffer"] = buffer
+        for name, like in _fresh_state(optimizer, parameter).items():
+            key = f"{prefix}/{group}/{index}/{name}"
+            if key not in tensors:
+                continue
+            left.discard(key)
+            if tensors[key].shape != like.shape:
+                raise RunError(f"the checkpoint belongs to another optimiser: {key!r} has another shape")
+            # In the memory layout of the parameter, so that later steps add in the same order to the bit.
+            optimizer.state[parameter][name] = like.copy_(tensors[key])
     if left:
         raise RunError(f"the checkpoint belongs to another optimiser: {name_some(sorted(left), 3)} have no parameter")
 
 
-def momentum_buffers(optimizer: torch.optim.SGD) -> list[torch.Tensor]:
-    """The momentum of every parameter, in order; of one that was never stepped, zeros, which change no step."""
+def optimizer_buffers(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """What is kept of every parameter, in order; of one that was never stepped, zeros, which change no step."""
     return [
-        optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter, requires_grad=False))
+        optimizer.state[parameter].setdefault(name, like)
         for _, _, parameter in _parameters(optimizer)
+        for name, like in _fresh_state(optimizer, parameter).items()
     ]
 
 
-def _parameters(optimizer: torch.optim.SGD) -> list[tuple[int, int, torch.Tensor]]:
+def _fresh_state(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> Tensors:
+    """What SGD with momentum or AdamW keeps of `parameter` before the first step."""
+    zeros = partial(torch.zeros_like, parameter, requires_grad=False)
+    if isinstance(optimizer, torch.optim.SGD):
+        return {"momentum_buffer": zeros()}
+    steps = torch.zeros((), dtype=torch.float32, device=parameter.device)
+    return {"step": steps, "exp_avg": zeros(), "exp_avg_sq": zeros()}
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[tuple[int, int, torch.Tensor]]:
     return [
         (group, index, parameter)
         for group, settings in enumerate(optimizer.param_groups)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from overread.arrays import IntArray
+from overread.arrays import FloatArray, IntArray
 from overread.config import Config
 from overread.data.dataset import Dataset
 from overread.errors import DataError
@@ -74,21 +74,23 @@ def learn(
 def fine_tune(
     task: Task,
     config: Config,
-    network: Network,
-    labels: IntArray,
+    networks: list[Network],
+    targets: IntArray | FloatArray,
     positions: IntArray,
+    epochs: int,
     round_number: int,
     checkpointer: Checkpointer,
     reporter: Reporter,
 ) -> None:
-    """Phase 2's update on the training items `positions`; see `overread.learn.finetune.fine_tune`."""
-    with _together(task.processes, "fine_tune", labels=labels, positions=positions, round_number=round_number):
+    """Train `networks` on the training items `positions`; see `overread.learn.finetune.fine_tune`."""
+    wanted = {"targets": targets, "positions": positions, "epochs": epochs, "round_number": round_number}
+    with _together(task.processes, "fine_tune", count=len(networks), **wanted):
         finetune.fine_tune(
-            network,
+            networks,
             task.train,
-            labels,
+            targets,
             positions,
-            config.active.epochs,
+            epochs,
             config.lnl,
             config.seed,
             round_number,
@@ -128,7 +130,8 @@ def follow(task: Task, config: Config) -> None:
                 networks = [task.new_network(index) for index in range(get_method(config.lnl.method).networks)]
                 learn(task, config, networks, **arguments, checkpointer=nowhere, reporter=silent)
             case "fine_tune":
-                fine_tune(task, config, task.new_network(0), **arguments, checkpointer=nowhere, reporter=silent)
+                networks = [task.new_network(index) for index in range(arguments.pop("count"))]
+                fine_tune(task, config, networks, **arguments, checkpointer=nowhere, reporter=silent)
             case "score":
                 score(task, task.new_network(0), **arguments)
             case _:

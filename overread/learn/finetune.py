@@ -1,12 +1,12 @@
-"""Phase 2's update: train one network with cross-entropy on chosen items and their current labels."""
+"""Train networks on chosen items: on labels by cross-entropy, or on what is known of the truth by its likelihood."""
 
 import math
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, log_softmax
 
-from overread.arrays import IntArray
+from overread.arrays import FloatArray, IntArray
 from overread.config import LnlConfig
 from overread.learn.models import Network
 from overread.learn.processes import Processes
@@ -28,9 +28,9 @@ __all__ = ["fine_tune"]
 
 
 def fine_tune(
-    network: Network,
+    networks: list[Network],
     source: Source,
-    labels: IntArray,
+    targets: IntArray | FloatArray,
     positions: IntArray,
     epochs: int,
     config: LnlConfig,
@@ -40,30 +40,44 @@ def fine_tune(
     reporter: Reporter,
     processes: Processes | None = None,
 ) -> None:
-    """Train `network` in place on `positions` for `epochs` with fresh SGD and a cosine over these epochs.
+    """Train `networks` in place on `positions` for `epochs` with fresh optimisers and a cosine over these epochs.
 
-    labels: (N,) current labels of all items; only those of `positions` are read.  processes: who shares the work.
+    targets: of all items, though only those of `positions` are read: labels (N,), learnt by cross-entropy, or log
+    likelihoods (N, C) of what is known of an item, were its class c; then the loss is `-log sum_c p_c exp(target_c)`,
+    forward correction (Patrini et al., CVPR 2017) with reads as further evidence.  Networks see the same batches and
+    differ in their first weights.  processes: who shares the work.
     """
-    processes = processes or Processes(network.last.weight.device)
-    trained = processes.trainable(network)
-    targets = torch.from_numpy(labels)
+    processes = processes or Processes(networks[0].last.weight.device)
+    trained = [processes.trainable(network) for network in networks]
+    wanted = torch.from_numpy(targets if targets.ndim == 1 else targets.astype(np.float32))
     # Batch norm cannot train on one sample, and no process on none; each of them several times has the same mean loss.
     positions = np.repeat(positions, math.ceil(max(2, processes.count) / len(positions)))
-    optimizer = new_optimizer(network, config)
-    start, _ = checkpointer.resume([network], [optimizer], processes)
-    with reporter.task(f"round {round_number}, {len(positions)} items", epochs, done=start) as advance:
+    optimizers = [new_optimizer(network, config) for network in networks]
+    start, _ = checkpointer.resume(networks, optimizers, processes)
+    what = f"round {round_number}" if round_number else "phase 1"
+    with reporter.task(f"{what}, {len(positions)} items", epochs, done=start) as advance:
         for epoch in range(start, epochs):
             rng = generator(seed, "fine-tune", round_number, epoch)
             seed_dropout(derived_seed(seed, "fine-tune-dropout", round_number, epoch))
-            trained.train()
-            set_rate(optimizer, cosine_rate(config.learning_rate, epoch, epochs))
+            for network, optimizer in zip(trained, optimizers, strict=True):
+                network.train()
+                set_rate(optimizer, cosine_rate(config.learning_rate, epoch, epochs))
             for batch in batches(positions, config.batch_size, rng, processes.count):
                 part = processes.part(len(batch))
                 inputs = source.train_batch(batch, rng, part.rows)
-                with processes.autocast():
-                    logits, _ = trained(inputs, part)
-                losses = cross_entropy(logits.float(), targets[batch[part.rows]].to(inputs.device), reduction="none")
-                check_finite(processes.gather(losses.detach(), part).cpu().numpy(), config, epoch)
-                step(optimizer, losses, np.arange(len(batch)), part, processes)
-            checkpointer.save_if_due(epoch, [network], [optimizer], {})
+                known = wanted[batch[part.rows]].to(inputs.device)
+                for network, optimizer in zip(trained, optimizers, strict=True):
+                    with processes.autocast():
+                        logits, _ = network(inputs, part)
+                    losses = _losses(logits.float(), known)
+                    check_finite(processes.gather(losses.detach(), part).cpu().numpy(), config, epoch)
+                    step(optimizer, losses, np.arange(len(batch)), part, processes)
+            checkpointer.save_if_due(epoch, networks, optimizers, {})
             advance(1)
+
+
+def _losses(logits: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Loss (B,) of labels (B,) or log likelihoods (B, C), nats."""
+    if known.ndim == 1:
+        return cross_entropy(logits, known, reduction="none")
+    return -(log_softmax(logits, dim=1) + known).logsumexp(dim=1)

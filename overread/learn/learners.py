@@ -1,7 +1,8 @@
 """What the rounds do with a model, whatever it is: learn from current labels, say what it thinks, be kept and restored.
 
 A `GradientLearner` is a network that is fine-tuned on what is trusted.  A `NoiseModelLearner` is a noise model on
-frozen embeddings, which is fitted again to all labels and reads, and writes its classifier into a network.
+frozen embeddings, which is fitted again to all labels and reads: alone, its classifier written into a network, or
+beside networks that learn from what it knows.
 """
 
 import time
@@ -18,8 +19,16 @@ from overread.learn.checkpoint import Tensors, pack_module, unpack_module
 from overread.learn.crew import fine_tune, score
 from overread.learn.methods import get_method
 from overread.learn.models import Network
-from overread.learn.noise_head import new_noise_model, pack_noise_model, unpack_noise_model, write_classifier
-from overread.learn.phase1 import Phase1, run_phase1
+from overread.learn.noise_head import (
+    Opinion,
+    new_noise_model,
+    opinion_of,
+    pack_noise_model,
+    test_probabilities,
+    unpack_noise_model,
+    write_classifier,
+)
+from overread.learn.phase1 import Phase1, other_networks, pack_networks, run_phase1, unpack_networks
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
 from overread.progress import Reporter
@@ -59,7 +68,7 @@ class Learner(Protocol):
     """A model between two rounds."""
 
     network: Network
-    """Scores items that have no label."""
+    """The one whose features and dropout samplers look at."""
     phase1: Phase1
 
     def update(self, state: State, number: int, checkpointer: Checkpointer, reporter: Reporter) -> float:
@@ -70,6 +79,9 @@ class Learner(Protocol):
 
     def scores(self, state: State) -> Scores:
         """What is thought of every training item."""
+
+    def test_probs(self) -> FloatArray:
+        """(N, C) probabilities of the test items; not part of `Scores`, which those see who choose."""
 
     def pack(self) -> dict[str, torch.Tensor | FloatArray]:
         """All that changes from round to round, for a checkpoint."""
@@ -109,7 +121,8 @@ class GradientLearner:
             self.network.load_state_dict(fresh.state_dict())
         trained_on = state.bought if active.train_on == "bought" else state.bought | state.presumed_clean
         positions = np.flatnonzero(trained_on)
-        fine_tune(task, self._config, self.network, state.labels, positions, number, checkpointer, reporter)
+        epochs = active.epochs
+        fine_tune(task, self._config, [self.network], state.labels, positions, epochs, number, checkpointer, reporter)
         return checkpointer.spent()
 
     def presumed_clean(self, state: State) -> BoolArray:
@@ -123,6 +136,9 @@ class GradientLearner:
         exported = np.where(state.bought | state.presumed_clean, state.labels, suggested)
         return Scores(probs, posterior, suggested, exported, self.phase1.estimated_rate)
 
+    def test_probs(self) -> FloatArray:
+        return score(self._task, self.network, "test").probs
+
     def pack(self) -> dict[str, torch.Tensor | FloatArray]:
         return {**pack_module("network", self.network)}
 
@@ -131,12 +147,18 @@ class GradientLearner:
 
 
 class NoiseModelLearner:
-    """A noise model on frozen embeddings; its classifier is the network."""
+    """A noise model on frozen embeddings.
+
+    In frozen mode its classifier is the network.  In finetune mode networks learn from what it knows of every item,
+    and the classifier is all of them together.
+    """
 
     def __init__(self, task: Task, config: Config, network: Network, phase1: Phase1) -> None:
         self._task = task
-        self._adjustment = config.lnl.prior_adjustment
+        self._config = config
         self._model = new_noise_model(task, config)
+        self._networks = [network, *other_networks(task, config)] if config.model.mode == "finetune" else []
+        self._opinion: Opinion | None = None
         self.network = network
         self.phase1 = phase1
 
@@ -144,21 +166,41 @@ class NoiseModelLearner:
         started = time.monotonic()
         # Rounds 1, 2, 4, 8 ...: what they add may change the picture, and the others go on from it.
         self._model.update(*state.reads(), reconsider=number & (number - 1) == 0)
-        write_classifier(self._task, self._model, self._adjustment, self.network)
-        return time.monotonic() - started
+        self._opinion = None
+        if not self._networks:
+            write_classifier(self._task, self._model, self._config.lnl.prior_adjustment, self.network)
+            return time.monotonic() - started
+        seconds = time.monotonic() - started
+        known, everything = self._model.log_likelihood(), np.arange(len(self._task.given))
+        epochs = self._config.active.epochs
+        fine_tune(self._task, self._config, self._networks, known, everything, epochs, number, checkpointer, reporter)
+        return seconds + checkpointer.spent()
 
     def presumed_clean(self, state: State) -> BoolArray:
-        return believed(self._model.belief().posterior, self._task.given)
+        return believed(self._thought().posterior, self._task.given)
 
     def scores(self, state: State) -> Scores:
-        belief = self._model.belief()
-        suggested = belief.posterior.argmax(axis=1)
+        opinion = self._thought()
+        suggested = opinion.posterior.argmax(axis=1)
         exported = np.where(state.bought, state.labels, suggested)
-        return Scores(belief.probs, belief.posterior, suggested, exported, belief.rate)
+        return Scores(opinion.probs, opinion.posterior, suggested, exported, opinion.noise_rate)
+
+    def test_probs(self) -> FloatArray:
+        if not self._networks:
+            return score(self._task, self.network, "test").probs
+        prior, adjustment = self._thought().prior, self._config.lnl.prior_adjustment
+        return test_probabilities(self._task, self._model, self._networks, prior, adjustment)
+
+    def _thought(self) -> Opinion:
+        """What is thought since the last update: networks score the training items once a round."""
+        if self._opinion is None:
+            self._opinion = opinion_of(self._task, self._model, self._networks)
+        return self._opinion
 
     def pack(self) -> dict[str, torch.Tensor | FloatArray]:
-        return {**pack_module("network", self.network), **pack_noise_model(self._model)}
+        return {**pack_networks([self.network, *self._networks[1:]]), **pack_noise_model(self._model)}
 
     def unpack(self, tensors: Tensors, state: State) -> None:
-        unpack_module("network", self.network, tensors)
+        unpack_networks([self.network, *self._networks[1:]], tensors)
         unpack_noise_model(self._model, tensors, *state.reads())
+        self._opinion = None

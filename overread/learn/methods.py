@@ -58,7 +58,7 @@ def list_methods() -> list[str]:
 
 
 @lnl_method("cross-entropy", networks=1, splits=False)
-@lnl_method("noise-model", networks=1, splits=False, models_noise=True)
+@lnl_method("noise-model", networks=2, splits=False, models_noise=True)
 def _everything(loss: FloatArray, vog: FloatArray, keep: int, mix_ratio: float) -> IntArray:
     return small_loss(loss, len(loss))
 

@@ -1,20 +1,50 @@
-"""The method `noise-model` on frozen embeddings: its model, its classifier as a network, and both in a checkpoint."""
+"""The method `noise-model` between arrays and networks: its model, what it believes, its classifier, its checkpoint.
+
+In frozen mode the classifier is the model's own, written into a linear head.  In finetune mode the model looks at
+embeddings of a frozen backbone beside the networks; they learn from what it knows of every item, and both have an equal
+say: they err in different places, and the model's probabilities are of items that it did not train on, so that no label
+is believed because a network has learnt it by heart.
+"""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from overread.arrays import FloatArray, IntArray
+from overread.arrays.decisions import geometric_mean, posterior_of, prior_adjusted
 from overread.arrays.noise_model import NoiseModel
+from overread.arrays.rows import row_slices
 from overread.config import Config
+from overread.learn.crew import score
 from overread.learn.models import Network
 from overread.learn.task import Task
 from overread.rng import generator
 
-__all__ = ["new_noise_model", "pack_noise_model", "unpack_noise_model", "write_classifier"]
+__all__ = [
+    "Opinion",
+    "new_noise_model",
+    "opinion_of",
+    "pack_noise_model",
+    "test_probabilities",
+    "unpack_noise_model",
+    "write_classifier",
+]
 
 PREFIX = "noise-model/"
+
+
+class Opinion(NamedTuple):
+    """What model and networks together think of the training items."""
+
+    probs: FloatArray
+    """(N, C) `P(true | x)`."""
+    posterior: FloatArray
+    """(N, C) `P(true | x, given label, reads)`."""
+    prior: FloatArray
+    """(C,) frequencies of the true classes."""
+    noise_rate: float
 
 
 def new_noise_model(task: Task, config: Config) -> NoiseModel:
@@ -22,6 +52,35 @@ def new_noise_model(task: Task, config: Config) -> NoiseModel:
     assert task.embeddings is not None
     rng = generator(config.seed, "noise model")
     return NoiseModel(task.embeddings.train, task.given, task.n_classes, rng, torch.get_num_threads())
+
+
+def opinion_of(task: Task, model: NoiseModel, networks: list[Network]) -> Opinion:
+    """What `model` and the `networks` that learnt from it think; the model alone where there are none."""
+    belief = model.belief()
+    if not networks:
+        return Opinion(belief.probs, belief.posterior, belief.prior, belief.rate)
+    probs = geometric_mean([belief.probs, _mean_probs(task, networks, "train")])
+    posterior = posterior_of(probs, model.log_likelihood())
+    given = posterior[np.arange(model.n), model.given]
+    return Opinion(probs, posterior, posterior.mean(axis=0), float(1.0 - given.mean()))
+
+
+def test_probabilities(
+    task: Task, model: NoiseModel, networks: list[Network], prior: FloatArray, adjustment: float
+) -> FloatArray:
+    """(N, C) probabilities of the test items by `model` and `networks`, rare classes favoured by `adjustment`."""
+    assert task.embeddings is not None
+    weight, bias = model.classifier(0.0)
+    test = task.embeddings.test
+    logits = np.concatenate([test[part] @ weight.T + bias for part in row_slices(test)])
+    by_model = np.exp(logits - logits.max(axis=1, keepdims=True))
+    by_model /= by_model.sum(axis=1, keepdims=True)
+    both = geometric_mean([by_model, _mean_probs(task, networks, "test")])
+    return prior_adjusted(both, prior, adjustment)
+
+
+def _mean_probs(task: Task, networks: list[Network], split: str) -> FloatArray:
+    return geometric_mean([score(task, network, split).probs for network in networks])
 
 
 def write_classifier(task: Task, model: NoiseModel, adjustment: float, network: Network) -> None:

@@ -16,10 +16,10 @@ from overread.arrays.estimation import estimate_noise
 from overread.arrays.rows import row_slices
 from overread.config import Config
 from overread.learn.checkpoint import Tensors, load_checkpoint, pack_module, save_checkpoint, unpack_module
-from overread.learn.crew import learn
+from overread.learn.crew import fine_tune, learn
 from overread.learn.methods import get_method
 from overread.learn.models import Network
-from overread.learn.noise_head import new_noise_model, pack_noise_model, write_classifier
+from overread.learn.noise_head import new_noise_model, opinion_of, pack_noise_model, write_classifier
 from overread.learn.row_files import WindowFiles
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
@@ -28,7 +28,7 @@ from overread.locks import take_lock
 from overread.progress import Reporter
 from overread.rng import derived_seed, generator
 
-__all__ = ["Phase1", "Stored", "run_phase1"]
+__all__ = ["Phase1", "Stored", "other_networks", "pack_networks", "run_phase1", "unpack_networks"]
 
 # Part of every file name: a change of what phase 1 computes makes all old files stale.
 RULES = 2
@@ -94,45 +94,78 @@ def _trained(
     wanted = config.lnl.forget_rate
     forget_rate = estimate.rate if wanted == "estimate" else true_rate if wanted == "true" else wanted
     assert isinstance(forget_rate, float)
-    others = [
-        task.new_network(derived_seed(config.seed, "network", index))
-        for index in range(1, get_method(config.lnl.method).networks)
-    ]
-    in_progress = path.with_name(f"{path.stem}-in-progress.safetensors")
-    checkpointer = Checkpointer(in_progress, config.checkpoint_seconds, path.stem.removeprefix("phase1-"))
-    learned = learn(task, config, [network, *others], forget_rate, checkpointer, reporter)
+    checkpointer = _checkpointer(path, config)
+    networks = [network, *other_networks(task, config)]
+    learned = learn(task, config, networks, forget_rate, checkpointer, reporter)
     seconds = learned.seconds + estimate.seconds
     phase1 = Phase1(
         learned.presumed_clean, learned.loss, learned.vog, forget_rate, estimate.rate, estimate.matrix, seconds
     )
-    _store(path, network, phase1, {})
-    WindowFiles(in_progress).clear()
+    _store(path, [network], phase1, {})
+    assert checkpointer.path is not None
+    WindowFiles(checkpointer.path).clear()
     checkpointer.clear()
 
 
 def _fitted(
     task: Task, config: Config, network: Network, path: Path, true_rate: float | None, reporter: Reporter
 ) -> None:
-    """Fit a noise model, make `network` its classifier, and store phase 1 in `path`."""
+    """Fit a noise model, make `network` its classifier or train it and its peer, and store phase 1 in `path`."""
     started = time.monotonic()
     reporter.note("phase 1: fitting the noise model to the given labels")
     model = new_noise_model(task, config)
     model.learn()
-    write_classifier(task, model, config.lnl.prior_adjustment, network)
-    belief = model.belief()
-    loss = -np.log(np.maximum(belief.probs[np.arange(len(task.given)), task.given], np.finfo(np.float64).tiny))
-    clean, nothing = believed(belief.posterior, task.given), np.full(len(loss), np.nan)
-    seconds = time.monotonic() - started
+    seconds, networks = time.monotonic() - started, [network]
+    checkpointer = _checkpointer(path, config)
+    if config.model.mode == "frozen":
+        write_classifier(task, model, config.lnl.prior_adjustment, network)
+        opinion = opinion_of(task, model, [])
+    else:
+        networks += other_networks(task, config)
+        known, everything = model.log_likelihood(), np.arange(len(task.given))
+        fine_tune(task, config, networks, known, everything, config.lnl.epochs, 0, checkpointer, reporter)
+        opinion = opinion_of(task, model, networks)
+        seconds += checkpointer.spent()
+    loss = -np.log(np.maximum(opinion.probs[np.arange(len(task.given)), task.given], np.finfo(np.float64).tiny))
+    clean, nothing = believed(opinion.posterior, task.given), np.full(len(loss), np.nan)
     # Nothing is forgotten: the forget rate is that of the methods that leave items out.
-    phase1 = Phase1(clean, loss, nothing, 0.0, belief.rate, belief.matrix, seconds)
-    _store(path, network, phase1, pack_noise_model(model))
+    phase1 = Phase1(clean, loss, nothing, 0.0, opinion.noise_rate, model.belief().matrix, seconds)
+    _store(path, networks, phase1, pack_noise_model(model))
+    checkpointer.clear()
 
 
-def _store(path: Path, network: Network, phase1: Phase1, more: Mapping[str, FloatArray]) -> None:
+def other_networks(task: Task, config: Config) -> list[Network]:
+    """The networks that learn beside the first one, with their initial weights."""
+    count = get_method(config.lnl.method).networks
+    return [task.new_network(derived_seed(config.seed, "network", index)) for index in range(1, count)]
+
+
+def pack_networks(networks: list[Network]) -> Tensors:
+    """`networks` for a checkpoint; the first one under the name that it has where it is alone."""
+    return {name: value for key, network in _named(networks) for name, value in pack_module(key, network).items()}
+
+
+def unpack_networks(networks: list[Network], tensors: Tensors) -> None:
+    """Set `networks` to what `pack_networks` took."""
+    for key, network in _named(networks):
+        unpack_module(key, network, tensors)
+
+
+def _named(networks: list[Network]) -> list[tuple[str, Network]]:
+    return [("network" if index == 0 else f"network.{index}", network) for index, network in enumerate(networks)]
+
+
+def _checkpointer(path: Path, config: Config) -> Checkpointer:
+    """Saves what is in the making beside the file `path` of phase 1."""
+    in_progress = path.with_name(f"{path.stem}-in-progress.safetensors")
+    return Checkpointer(in_progress, config.checkpoint_seconds, path.stem.removeprefix("phase1-"))
+
+
+def _store(path: Path, networks: list[Network], phase1: Phase1, more: Mapping[str, FloatArray]) -> None:
     save_checkpoint(
         path,
         {
-            **pack_module("network", network),
+            **pack_networks(networks),
             **more,
             "presumed_clean": phase1.presumed_clean.astype(np.uint8),
             "loss": phase1.loss,

@@ -15,6 +15,7 @@ from overread.data.dataset import Dataset
 from overread.errors import ModelError
 from overread.learn.embed import embed
 from overread.learn.embeddings import EmbeddingRows, Scaling, scaling_of, standardised
+from overread.learn.methods import get_method
 from overread.learn.models import Network, build_network, network_input_size
 from overread.learn.processes import Processes
 from overread.learn.row_files import RowFile
@@ -46,9 +47,10 @@ class Rows:
 
 
 class Embeddings(NamedTuple):
-    """Embeddings of the training items as the backbone made them, and how the network's inputs are scaled."""
+    """Embeddings as the backbone made them, and how those of training items are scaled for a head."""
 
     train: RowArray
+    test: RowArray
     scaling: Scaling
 
 
@@ -70,7 +72,7 @@ class Task(NamedTuple):
     """(M, D) their embeddings."""
     data_digest: str
     embeddings: Embeddings | None = None
-    """None in finetune mode."""
+    """In finetune mode those of a frozen backbone beside the network, for methods that model noise; else none."""
     cluster: Cluster = "none"
     """Who scores large sets of pixels."""
 
@@ -92,17 +94,21 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
 
     # The same ones at every seed, and whatever the labels are: they are embedded once.
     noise_items = items_to_estimate(len(train), generator(0, "noise items", dataset.digest))
-    sources: list[Source]
+    frozen = model.mode == "frozen"
     kept: Embeddings | None = None
-    if model.mode == "frozen":
-        embeddings = embedded(model, None)
-        noise_features: RowArray = EmbeddingRows(embeddings, train[noise_items])
+    if frozen or get_method(config.lnl.method).models_noise:
+        # The noise model looks at a backbone that no given label has touched, in finetune mode too.
+        embeddings = embedded(model if frozen else ModelConfig(mode="frozen"), None)
         scaling = scaling_of(embeddings, train)
-        kept = Embeddings(EmbeddingRows(embeddings, train), scaling)
+        kept = Embeddings(EmbeddingRows(embeddings, train), EmbeddingRows(embeddings, test), scaling)
+        noise_features: RowArray = EmbeddingRows(embeddings, train[noise_items])
+    else:
+        # So does the noise estimate.
+        noise_features = embedded(ModelConfig(mode="frozen"), train[noise_items])
+    sources: list[Source]
+    if frozen:
         sources = [FeatureSource(standardised(embeddings, rows, scaling), device) for rows in (train, test)]
     else:
-        # The noise estimate looks at a backbone that no given label has touched, in this mode too.
-        noise_features = embedded(ModelConfig(mode="frozen"), train[noise_items])
         side = network_input_size(model, max(dataset.images.shape[1:3]))
         _, preprocess = load_backbone(model.name, model.weights, input_size=side)
         pixels = PixelSource(dataset.images, side, preprocess, config.lnl.augment, device)

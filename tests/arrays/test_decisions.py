@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overread.arrays import BoolArray, FloatArray, IntArray
-from overread.arrays.decisions import believed, label_posterior
+from overread.arrays.decisions import believed, geometric_mean, label_posterior, posterior_of, prior_adjusted
 from overread.arrays.noise import class_dependent_matrix, symmetric_matrix
 
 quick = settings(deadline=None, max_examples=100)
@@ -107,3 +107,37 @@ def test_certain_labels_are_all_kept_and_impossible_ones_never() -> None:
     assert believed(np.eye(4)[labels], labels).all()
     assert not believed(np.eye(4)[(labels + 1) % 4], labels).any()
     assert believed(np.empty((0, 4)), np.array([], dtype=np.int64)).tolist() == []
+
+
+@quick
+@given(labelled())
+def test_the_posterior_of_a_matrix_is_that_of_its_likelihood(drawn: tuple[FloatArray, FloatArray, IntArray]) -> None:
+    probs, matrix, given_labels = drawn
+    likelihood = matrix[:, given_labels].T
+    sure = (np.minimum(probs, likelihood) > 1e-6).all(axis=1)
+    with np.errstate(divide="ignore"):
+        found = posterior_of(probs, np.maximum(np.log(likelihood), -700.0))
+    np.testing.assert_allclose(found[sure], label_posterior(probs, matrix, given_labels)[sure], atol=1e-9)
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+
+
+@quick
+@given(st.data(), st.integers(1, 4), st.integers(1, 4), st.integers(1, 3))
+def test_a_geometric_mean_is_between_its_parts(data: st.DataObject, rows: int, n_classes: int, several: int) -> None:
+    parts = [data.draw(distributions(rows, n_classes)) for _ in range(several)]
+    found = geometric_mean(parts)
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    for row in range(rows):
+        kept = np.array([np.prod([max(p[row, c], 1e-12) for p in parts]) ** (1 / several) for c in range(n_classes)])
+        np.testing.assert_allclose(found[row], kept / kept.sum(), rtol=1e-6)
+    np.testing.assert_allclose(geometric_mean([parts[0]] * 3), geometric_mean(parts[:1]), atol=1e-12)
+
+
+@quick
+@given(st.data(), st.integers(1, 4), st.integers(1, 4))
+def test_all_classes_alike_where_the_prior_is_taken_away(data: st.DataObject, rows: int, n_classes: int) -> None:
+    probs = data.draw(distributions(rows, n_classes))
+    prior = np.arange(1.0, n_classes + 1) / np.arange(1.0, n_classes + 1).sum()
+    np.testing.assert_allclose(prior_adjusted(probs, prior, 0.0), geometric_mean([probs]), atol=1e-12)
+    # An item of which nothing is known but how frequent classes are could be of any.
+    np.testing.assert_allclose(prior_adjusted(prior[None], prior, 1.0), np.full((1, n_classes), 1 / n_classes))

@@ -12,21 +12,23 @@ from overread.errors import RunError
 from overread.learn.checkpoint import (
     load_checkpoint,
     pack_module,
-    pack_sgd,
+    pack_optimizer,
     save_checkpoint,
     unpack_module,
-    unpack_sgd,
+    unpack_optimizer,
 )
 
 
-def parts() -> tuple[nn.Module, torch.optim.SGD]:
+def parts(name: str = "sgd") -> tuple[nn.Module, torch.optim.Optimizer]:
     """A convolution with batch norm in channels-last layout, and its optimiser."""
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 2))
     module = module.to(memory_format=torch.channels_last)
+    if name == "adamw":
+        return module, torch.optim.AdamW(module.parameters(), lr=0.01, weight_decay=1e-2, fused=True)
     return module, torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
 
 
-def train(module: nn.Module, optimizer: torch.optim.SGD, steps: range) -> None:
+def train(module: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
     for step in steps:
         generator = torch.Generator().manual_seed(step)
         optimizer.zero_grad()
@@ -34,22 +36,23 @@ def train(module: nn.Module, optimizer: torch.optim.SGD, steps: range) -> None:
         optimizer.step()
 
 
-def test_interrupted_training_ends_with_the_same_bits(tmp_path: Path) -> None:
-    whole, whole_sgd = parts()
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_interrupted_training_ends_with_the_same_bits(tmp_path: Path, name: str) -> None:
+    whole, whole_sgd = parts(name)
     start = {key: value.clone() for key, value in whole.state_dict().items()}
     train(whole, whole_sgd, range(6))
 
-    first, first_sgd = parts()
+    first, first_sgd = parts(name)
     first.load_state_dict(start)
     train(first, first_sgd, range(3))
     path = tmp_path / "state.safetensors"
-    save_checkpoint(path, pack_module("net", first) | pack_sgd("sgd", first_sgd), {"epoch": 2})
+    save_checkpoint(path, pack_module("net", first) | pack_optimizer("sgd", first_sgd), {"epoch": 2})
 
-    second, second_sgd = parts()
+    second, second_sgd = parts(name)
     train(second, second_sgd, range(10, 12))
     tensors, meta = load_checkpoint(path)
     unpack_module("net", second, tensors)
-    unpack_sgd("sgd", second_sgd, tensors)
+    unpack_optimizer("sgd", second_sgd, tensors)
     assert meta == {"epoch": 2}
     train(second, second_sgd, range(3, 6))
     for key, value in whole.state_dict().items():
@@ -114,19 +117,19 @@ def test_another_network_or_optimiser_is_refused() -> None:
     optimizers = [torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9) for module in (small, large)]
     small(torch.ones(1, 2)).sum().backward()
     optimizers[0].step()
-    packed = pack_sgd("sgd", optimizers[0])
+    packed = pack_optimizer("sgd", optimizers[0])
     assert len(packed) == 2
     with pytest.raises(RunError, match="another shape"):
-        unpack_sgd("sgd", optimizers[1], packed)
+        unpack_optimizer("sgd", optimizers[1], packed)
     with pytest.raises(RunError, match="no parameter"):
-        unpack_sgd("sgd", optimizers[0], {**packed, "sgd/0/2": torch.ones(1)})
+        unpack_optimizer("sgd", optimizers[0], {**packed, "sgd/0/2/momentum_buffer": torch.ones(1)})
 
 
 def test_unpacking_forgets_momentum_that_was_not_packed() -> None:
     module = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
-    fresh = pack_sgd("sgd", optimizer)
+    fresh = pack_optimizer("sgd", optimizer)
     module(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    unpack_sgd("sgd", optimizer, fresh)
-    assert fresh == pack_sgd("sgd", optimizer) == {}
+    unpack_optimizer("sgd", optimizer, fresh)
+    assert fresh == pack_optimizer("sgd", optimizer) == {}
