@@ -81,13 +81,21 @@ def simulate(
     config: ConfigFile = None,
     settings: Settings = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; the same command resumes what is in it.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="Stop when label_accuracy=0.95 or macro_f1=0.8 is reached, or at gain<0.002: --set active.until=RULE.",
+        ),
+    ] = None,
 ) -> None:
     """Inject label noise into a labelled set, run phase 1 and all rounds with a simulated oracle."""
     from overread.config import load_config
     from overread.progress import Bars
     from overread.run import folder_of
 
-    loaded = load_config(config, settings or [])
+    rule = [] if until is None else [f"active.until={until}"]
+    loaded = load_config(config, [*(settings or []), *rule])
     run = folder_of(loaded.model_copy(update={"out": out}) if out else loaded)
     bars = Bars()
 

@@ -26,6 +26,7 @@ from overread.arrays.channel import (
     start_rates,
     stratified_folds,
 )
+from overread.arrays.decisions import SMALLEST_PRIOR
 from overread.arrays.estimation import items_to_estimate
 from overread.arrays.noise import checked_labels, symmetric_matrix
 from overread.arrays.rows import RowArray, row_slices
@@ -52,8 +53,6 @@ SEARCH_ROUNDS, RESTART_ROUNDS, UPDATE_ROUNDS = 6, 4, 2
 COUNT_SHRINKAGE = 5.0
 # A reader is thought to err about as often as in one of 50 reads, until reads say otherwise.
 ERROR_PRIOR = (1.0, 49.0)
-# A class that is hardly there at all must not be named for being rare.
-SMALLEST_PRIOR = 1e-3
 
 
 Job = TypeVar("Job")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from overread.arrays import BoolArray, FloatArray, IntArray
-from overread.arrays.decisions import believed, label_posterior
+from overread.arrays.decisions import adjusted_decision, believed, label_posterior
 from overread.config import Config
 from overread.learn.checkpoint import Tensors, pack_module, unpack_module
 from overread.learn.crew import fine_tune, score
@@ -53,6 +53,11 @@ class Scores(NamedTuple):
     exported: IntArray
     noise_rate: float
     """Estimated share of given labels that are wrong."""
+    predicted: IntArray
+    """(N,) the class that the classifier names, by models that did not train on the item where there are any."""
+    blind: FloatArray | None
+    """(N, C) `P(true | x, given label)`, the item's own reads left out, by models that did not train on it; None where
+    there are no such models."""
 
 
 class Learner(Protocol):
@@ -121,7 +126,7 @@ class GradientLearner:
         posterior[state.bought] = np.eye(self._task.n_classes)[state.labels[state.bought]]
         suggested = probs.argmax(axis=1)
         exported = np.where(state.bought | state.presumed_clean, state.labels, suggested)
-        return Scores(probs, posterior, suggested, exported, self.phase1.estimated_rate)
+        return Scores(probs, posterior, suggested, exported, self.phase1.estimated_rate, suggested, None)
 
     def pack(self) -> dict[str, torch.Tensor | FloatArray]:
         return {**pack_module("network", self.network)}
@@ -154,7 +159,9 @@ class NoiseModelLearner:
         belief = self._model.belief()
         suggested = belief.posterior.argmax(axis=1)
         exported = np.where(state.bought, state.labels, suggested)
-        return Scores(belief.probs, belief.posterior, suggested, exported, belief.rate)
+        predicted = adjusted_decision(belief.probs, belief.prior, self._adjustment)
+        blind = label_posterior(belief.probs, belief.matrix, self._task.given)
+        return Scores(belief.probs, belief.posterior, suggested, exported, belief.rate, predicted, blind)
 
     def pack(self) -> dict[str, torch.Tensor | FloatArray]:
         return {**pack_module("network", self.network), **pack_noise_model(self._model)}

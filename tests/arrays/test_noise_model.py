@@ -7,8 +7,9 @@ from sklearn.datasets import load_digits
 
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.channel import projection_of
+from overread.arrays.decisions import SMALLEST_PRIOR
 from overread.arrays.noise import class_dependent_matrix, flip_labels, realised_matrix, symmetric_matrix
-from overread.arrays.noise_model import PENALTIES, SMALLEST_PRIOR, Belief, NoiseModel
+from overread.arrays.noise_model import PENALTIES, Belief, NoiseModel
 from overread.arrays.splits import long_tail
 from overread.errors import DataError
 from overread.rng import generator
