@@ -153,6 +153,18 @@ def summary(results: dict[str, object]) -> str:
         scores = (entry["test"]["macro_f1"], entry["test"]["balanced_accuracy"], entry["label_accuracy"])
         f1, recall, labels = ("-" if score is None else f"{score:.3f}" for score in scores)
         lines.append(f"{entry['round']:5d} {entry['oracle_reads']:6d} {f1:>9} {recall:>18} {labels:>15}")
+    estimates = rounds[-1].get("estimates") if rounds else None
+    if estimates:
+        left, score, gain = (estimates[key] for key in ("wrong_labels_left", "macro_f1", "next_100_reads"))
+        lines += [
+            f"Estimated wrong labels left: {left['estimate']:.0f} ({left['low']:.0f}-{left['high']:.0f}), macro-F1: "
+            f"{score['estimate']:.3f} ({score['low']:.3f}-{score['high']:.3f}).",
+            f"The next 100 reads are expected to add {gain['label_accuracy']:.4f} to the label accuracy and "
+            f"{gain['macro_f1']:.4f} to the macro-F1.",
+        ]
+    stopped = results.get("stopped")
+    if isinstance(stopped, dict):
+        lines.append(f"Stopped after round {stopped['round']}: {stopped['reason']}.")
     pools = [entry["pool"] for entry in rounds]
     if pools and pools[-1] == 0 and len(pools) > 1:
         lines.append(f"The pool was empty after round {pools.index(0)}: nothing was left to buy.")

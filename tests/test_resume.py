@@ -116,7 +116,7 @@ DEATHS: list[tuple[str, int] | str] = [
     "settings",
     [
         ("lnl.epochs=20", "active.epochs=10", "active.sampler=bald", "active.oracle_error=0.2"),
-        ("preset=paper-as-published", "model.head=mlp", "lnl.epochs=12", "active.start=scratch"),
+        ("preset=paper-as-published", "model.head=mlp", "lnl.epochs=12", "active.start=scratch", "active.audit=1"),
         ("model.mode=finetune", "model.name=test_resnet", "model.weights=none"),
     ],
     ids=["frozen", "as-published", "finetune"],
@@ -151,7 +151,9 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, settings: tuple[str
 
 @pytest.mark.slow
 def test_a_killed_noise_model_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    base = tiny_config(tmp_path, "lnl.method=noise-model", "active.sampler=posterior-entropy", "active.rounds=3")
+    base = tiny_config(
+        tmp_path, "lnl.method=noise-model", "active.sampler=posterior-entropy", "active.rounds=3", "active.audit=2"
+    )
     alone, killed = (base.model_copy(update={"out": tmp_path / name}) for name in ("alone", "killed"))
     refine.simulate(alone)
     for death in ("save_checkpoint", "write_results", "save_reads", "save_checkpoint", "write_scores", "write_gallery"):
