@@ -75,7 +75,8 @@ def demo(
 
 @app.command(
     epilog="Examples: overread simulate --set data.path=set.npz --set noise.rate=0.5 --out runs/first  |  "
-    "overread simulate study.yaml --set preset=paper-as-published --set seed=3"
+    "overread simulate study.yaml --set preset=paper-as-published --set seed=3  |  "
+    "overread simulate study.yaml --until 'gain<0.002'"
 )
 def simulate(
     config: ConfigFile = None,

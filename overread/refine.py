@@ -171,7 +171,7 @@ def _run_rounds(
         results["peak_rss_mb"] = max(results["peak_rss_mb"], _peak_rss_mb())
         if config.active.label_leak and number == 1:
             results["leak"] = referee.leak(task, oracle)
-        reason = reason_to_stop(rule, entry["estimates"]) if rule else None
+        reason = reason_to_stop(rule, entry["estimates"], entry["bought"]) if rule else None
         if reason is not None:
             results["stopped"] = {"rule": config.active.until, "round": number, "reason": reason}
         if reason is not None or number == config.active.rounds:

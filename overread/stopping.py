@@ -47,12 +47,15 @@ def parse_rule(text: str) -> StopRule:
     return StopRule(quantity, sign, value)
 
 
-def reason_to_stop(rule: StopRule, estimates: Mapping[str, Any]) -> str | None:
+def reason_to_stop(rule: StopRule, estimates: Mapping[str, Any], reads: int) -> str | None:
     """Why `rule` ends a run whose latest round has these `estimates`, in one sentence; None where it goes on.
 
-    estimates: those of a round in results.json.  What is not known (None or NaN) stops nothing.
+    estimates: those of a round in results.json.  reads: so far; before any a model that is sure of itself expects
+    no gain, and nothing has tested it, so that `gain` waits.  What is not known (None or NaN) stops nothing.
     """
     if rule.quantity == "gain":
+        if reads == 0:
+            return None
         gains = [estimates["next_100_reads"][key] for key in LEVELS]
         if not all(gain is not None and gain < rule.value for gain in gains):
             return None

@@ -75,12 +75,12 @@ def test_a_run_that_has_enough_stops_is_complete_and_stays_so(tmp_path: Path) ->
     config = tiny_config(tmp_path, "active.until=gain<0.9", "active.rounds=5")
     results = simulate(config)
     assert results["complete"]
-    assert len(results["rounds"]) == 1
+    assert len(results["rounds"]) == 2
     assert results["stopped"]["rule"] == "gain<0.9"
-    assert results["stopped"]["round"] == 0
+    assert results["stopped"]["round"] == 1
     assert simulate(config) == json.loads(json.dumps(results))
     page = write_report(tmp_path / "run").read_text(encoding="utf-8")
-    assert "Stopped after phase 1 by gain&lt;0.9" in page
+    assert "Stopped after round 1 by gain&lt;0.9" in page
     assert "Estimated wrong labels left" in page
 
 

@@ -45,13 +45,15 @@ def test_a_bad_rule_is_refused_with_the_way_out(text: str, message: str) -> None
 
 def test_a_level_is_reached_by_the_lower_end() -> None:
     rule = StopRule("label_accuracy", "=", 0.55)
-    assert reason_to_stop(rule, estimates(low=0.549)) is None
-    assert "at least 0.550" in str(reason_to_stop(rule, estimates(low=0.55)))
+    assert reason_to_stop(rule, estimates(low=0.549), 9) is None
+    assert "at least 0.550" in str(reason_to_stop(rule, estimates(low=0.55), 0))
 
 
 @pytest.mark.parametrize(
     ("first", "second", "stops"), [(0.001, 0.001, True), (0.001, 0.003, False), (0.002, 0.0, False), (0.0, None, False)]
 )
 def test_neither_gain_may_be_large(first: float, second: float | None, stops: bool) -> None:
-    reason = reason_to_stop(parse_rule("gain<0.002"), estimates(gain=first, other_gain=second))
-    assert (reason is not None) is stops
+    rule, found = parse_rule("gain<0.002"), estimates(gain=first, other_gain=second)
+    assert (reason_to_stop(rule, found, 100) is not None) is stops
+    # Nothing has tested the model yet.
+    assert reason_to_stop(rule, found, 0) is None

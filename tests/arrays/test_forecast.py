@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from overread.arrays import FloatArray, IntArray
-from overread.arrays.forecast import Beliefs, Forecast, forecast, macro_f1_of
+from overread.arrays.forecast import Beliefs, Forecast, Interval, forecast, macro_f1_of
 from overread.arrays.recalibration import Evidence
 from overread.errors import DataError
 
@@ -68,8 +68,8 @@ def test_reads_narrow_the_intervals() -> None:
 def test_nothing_is_left_where_everything_was_read() -> None:
     posterior, truth = exact(50, 1)
     found = after_reads(posterior, truth, 50)
-    assert found.wrong_labels_left == (0, 0, 0)
-    assert found.label_accuracy == (1, 1, 1)
+    assert found.wrong_labels_left == Interval(0.0, 0.0, 0.0)
+    assert found.label_accuracy == Interval(1.0, 1.0, 1.0)
     assert (found.gain_label_accuracy, found.gain_macro_f1) == (0, 0)
 
 

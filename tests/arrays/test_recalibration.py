@@ -84,7 +84,7 @@ def test_the_errors_of_readers_are_not_taken_for_wrong_labels() -> None:
 def test_chosen_reads_move_it_less_than_random_ones() -> None:
     evidence = made_up(300, 2, offset=1.0)
     chosen = evidence._replace(random=np.zeros(300, dtype=bool))
-    nothing = Evidence(*(values[:0] for values in evidence))
+    nothing = made_up(0, 2)
     believed = np.array([0.3])
     one, other, none = (recalibrated(e, believed)[0] for e in (evidence, chosen, nothing))
     assert none - 0.02 < other < one
