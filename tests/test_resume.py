@@ -164,6 +164,19 @@ def test_a_killed_noise_model_ends_with_the_same_bytes(tmp_path: Path) -> None:
     assert fingerprints(tmp_path / "killed") == fingerprints(tmp_path / "alone")
 
 
+@pytest.mark.slow
+def test_a_killed_run_stops_where_one_that_is_left_alone_stops(tmp_path: Path) -> None:
+    base = tiny_config(tmp_path, "active.rounds=4", "active.until=label_accuracy=0.55", "active.audit=2")
+    alone, killed = (base.model_copy(update={"out": tmp_path / name}) for name in ("alone", "killed"))
+    stopped = refine.simulate(alone)["stopped"]
+    assert 0 < stopped["round"] < 4, "the run was over at once, or never stopped: the test proves nothing"
+    child = start(killed, dies_after="write_results")
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert refine.simulate(killed)["stopped"] == stopped
+    assert fingerprints(tmp_path / "killed") == fingerprints(tmp_path / "alone")
+
+
 def test_a_complete_run_is_not_done_again(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, "active.rounds=1")
     first = refine.simulate(config)
