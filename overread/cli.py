@@ -75,19 +75,28 @@ def demo(
 
 @app.command(
     epilog="Examples: overread simulate --set data.path=set.npz --set noise.rate=0.5 --out runs/first  |  "
-    "overread simulate study.yaml --set preset=paper-as-published --set seed=3"
+    "overread simulate study.yaml --set preset=paper-as-published --set seed=3  |  "
+    "overread simulate study.yaml --until 'gain<0.002'"
 )
 def simulate(
     config: ConfigFile = None,
     settings: Settings = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; the same command resumes what is in it.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="Stop when label_accuracy=0.95 or macro_f1=0.8 is reached, or at gain<0.002: --set active.until=RULE.",
+        ),
+    ] = None,
 ) -> None:
     """Inject label noise into a labelled set, run phase 1 and all rounds with a simulated oracle."""
     from overread.config import load_config
     from overread.progress import Bars
     from overread.run import folder_of
 
-    loaded = load_config(config, settings or [])
+    rule = [] if until is None else [f"active.until={until}"]
+    loaded = load_config(config, [*(settings or []), *rule])
     run = folder_of(loaded.model_copy(update={"out": out}) if out else loaded)
     bars = Bars()
 
@@ -145,6 +154,18 @@ def summary(results: dict[str, object]) -> str:
         scores = (entry["test"]["macro_f1"], entry["test"]["balanced_accuracy"], entry["label_accuracy"])
         f1, recall, labels = ("-" if score is None else f"{score:.3f}" for score in scores)
         lines.append(f"{entry['round']:5d} {entry['oracle_reads']:6d} {f1:>9} {recall:>18} {labels:>15}")
+    estimates = rounds[-1].get("estimates") if rounds else None
+    if estimates:
+        left, score, gain = (estimates[key] for key in ("wrong_labels_left", "macro_f1", "next_100_reads"))
+        lines += [
+            f"Estimated wrong labels left: {left['estimate']:.0f} ({left['low']:.0f}-{left['high']:.0f}), macro-F1: "
+            f"{score['estimate']:.3f} ({score['low']:.3f}-{score['high']:.3f}).",
+            f"The next 100 reads are expected to add {gain['label_accuracy']:.4f} to the label accuracy and "
+            f"{gain['macro_f1']:.4f} to the macro-F1.",
+        ]
+    stopped = results.get("stopped")
+    if isinstance(stopped, dict):
+        lines.append(f"Stopped after round {stopped['round']}: {stopped['reason']}.")
     pools = [entry["pool"] for entry in rounds]
     if pools and pools[-1] == 0 and len(pools) > 1:
         lines.append(f"The pool was empty after round {pools.index(0)}: nothing was left to buy.")

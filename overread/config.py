@@ -17,6 +17,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from overread.errors import ConfigError
+from overread.stopping import parse_rule
 from overread.yaml_files import parse_yaml, read_yaml_file
 
 __all__ = [
@@ -185,6 +186,15 @@ class ActiveConfig(_Section):
     )
     rounds: Annotated[int, Field(ge=0)] = Field(8, description="of select, read, update")
     budget: Count = Field(70, description="reads per round")
+    audit: Annotated[int, Field(ge=0)] = Field(
+        0, description="reads per round beside the budget, drawn at random from all unread items, for the estimates"
+    )
+    until: str | None = Field(
+        None,
+        description="stop early: label_accuracy=X or macro_f1=X, where the lower end of its interval is X or more, or "
+        "gain<X, where the next 100 reads are expected to add less to label accuracy and to macro-F1; "
+        "none = all rounds",
+    )
     epochs: Count = Field(25, description="epochs of fine-tuning per round")
     start: Literal["warm", "scratch"] = Field("warm", description="weights at the start of each round")
     train_on: Literal["clean+bought", "bought"] = Field(
@@ -195,6 +205,13 @@ class ActiveConfig(_Section):
         False, description="reveal the truth of every presumed-clean item, as the published code does"
     )
     draws: Annotated[int, Field(ge=2)] = Field(20, description="bald: forward passes with dropout")
+
+    @field_validator("until")
+    @classmethod
+    def _is_a_rule(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_rule(value)
+        return value
 
 
 class Config(_Section):

@@ -26,7 +26,8 @@ class Read(NamedTuple):
     label: int
     round: int
     purpose: str
-    """`bought`, or `leak` where the published code's label leak is reproduced."""
+    """`bought` by the sampler, `audit` where it was drawn at random, or `leak` where the published code's label leak is
+    reproduced."""
 
 
 class Oracle(Protocol):

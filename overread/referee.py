@@ -1,5 +1,6 @@
 """Where phase 2 stands after a round, and who writes down how good that is."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,13 @@ class Referee:
         """The entry of one round in `results.json`, but for its time."""
         names = self._dataset.class_names
         trusted = state.presumed_clean | state.bought
+        purposes = Counter(read.purpose for read in oracle.reads)
         return {
             "round": number,
             "oracle_reads": len(oracle.reads),
-            "bought": sum(read.purpose == "bought" for read in oracle.reads),
-            "leaked": sum(read.purpose == "leak" for read in oracle.reads),
+            "bought": purposes["bought"] + purposes["audit"],
+            "audited": purposes["audit"],
+            "leaked": purposes["leak"],
             "pool": int(open_pool(state, self._config).sum()),
             "test": classification_metrics(self._dataset.reference[self._test], test_probs, names),
             "selection": selection_metrics(trusted, state.labels == self._reference, self._reference, names),

@@ -25,6 +25,7 @@ from overread.cluster import cluster_session
 from overread.config import Config
 from overread.data.dataset import Dataset, load_dataset
 from overread.errors import ConfigError, RunError, name_some
+from overread.estimates import round_estimates
 from overread.files import without_nan
 from overread.learn.checkpoint import load_checkpoint, save_checkpoint
 from overread.learn.crew import begin, dismiss, follow, is_wanted, score
@@ -53,8 +54,12 @@ from overread.results import (
 from overread.rng import derived_seed, generator
 from overread.run import code_id, open_run
 from overread.simulation import NoisyLabels, make_noisy_labels
+from overread.stopping import parse_rule, reason_to_stop
 
 __all__ = ["simulate"]
+
+# What `next_100_reads` in the results counts.
+NEXT_READS = 100
 
 
 def simulate(config: Config, reporter: Reporter | None = None, phase1_folder: Path | None = None) -> dict[str, Any]:
@@ -138,6 +143,7 @@ def _run_rounds(
         _make_lost_files(run, lost, task, learner, referee, oracle, results)
         state = _restore(run, task, learner, oracle, done)
         scores = learner.scores(state)
+    rule = None if config.active.until is None else parse_rule(config.active.until)
     for number in range(done + 1, config.active.rounds + 1):
         seconds = phase1.seconds
         if scores is not None:
@@ -149,6 +155,15 @@ def _run_rounds(
         referee.write_train_scores(run, number, task, state, scores, phase1)
         referee.write_test_scores(run, number, test_probs)
         entry = referee.entry(number, state, scores, test_probs, oracle)
+        entry["estimates"] = round_estimates(
+            run,
+            number,
+            oracle.reads,
+            phase1.estimated_matrix,
+            scores,
+            _next_reads(task, state, scores, config, number),
+            generator(config.seed, "estimates", number),
+        )
         entry["seconds"] = seconds + time.monotonic() - started
         results["rounds"].append(entry)
         results["oracle_reads"] = entry["oracle_reads"]
@@ -156,11 +171,16 @@ def _run_rounds(
         results["peak_rss_mb"] = max(results["peak_rss_mb"], _peak_rss_mb())
         if config.active.label_leak and number == 1:
             results["leak"] = referee.leak(task, oracle)
-        if number == config.active.rounds:
+        reason = reason_to_stop(rule, entry["estimates"], entry["bought"]) if rule else None
+        if reason is not None:
+            results["stopped"] = {"rule": config.active.until, "round": number, "reason": reason}
+        if reason is not None or number == config.active.rounds:
             referee.write_gallery(run, task, state, scores)
             results["complete"] = True
         write_results(run, results)
         _checkpointer(run, config, number).clear()
+        if results["complete"]:
+            return
 
 
 def _one_round(
@@ -174,22 +194,46 @@ def _one_round(
     number: int,
     reporter: Reporter,
 ) -> tuple[State, float]:
-    """Select, read, update: the state after round `number`, and the seconds it took."""
+    """Select, read, update: the state after round `number`, and the seconds it took.
+
+    The audit is drawn before the sampler chooses, from all that is unread, so that it stands for all of it.
+    """
     started = time.monotonic()
     labels, bought = state.labels.copy(), state.bought.copy()
     if config.active.label_leak and number == 1:
         leaked = np.flatnonzero(state.presumed_clean)
         labels[leaked] = oracle.answer(leaked, number, "leak")
-    chosen = choose(task, learner.network, state, scores, config, number)
+    audited = _audit(state, config, number)
+    labels[audited] = oracle.answer(audited, number, "audit")
+    bought[audited] = True
+    chosen = choose(task, learner.network, State(labels, bought, state.presumed_clean), scores, config, number)
     labels[chosen] = oracle.answer(chosen, number, "bought")
     bought[chosen] = True
     save_reads(run / READS, oracle.reads, task.ids)
     state = State(labels, bought, state.presumed_clean)
     seconds = time.monotonic() - started
-    if len(chosen):
+    if len(chosen) or len(audited):
         seconds += learner.update(state, number, _checkpointer(run, config, number), reporter)
         state = state._replace(presumed_clean=learner.presumed_clean(state))
     return state, seconds
+
+
+def _audit(state: State, config: Config, number: int) -> IntArray:
+    """Positions that the audit of round `number` reads: drawn from all unread items, whatever is thought of them."""
+    unread = np.flatnonzero(~state.bought)
+    if not config.active.audit:
+        return unread[:0]
+    return generator(config.seed, "audit", number).permutation(unread)[: config.active.audit]
+
+
+def _next_reads(task: Task, state: State, scores: Scores, config: Config, number: int) -> IntArray:
+    """Positions of the reads after round `number` whose gain is estimated.
+
+    Where a sampler needs a pass of its own over the data, they are drawn from its pool instead.
+    """
+    name = config.active.sampler if sampler_needs(config.active.sampler) <= {"probs", "posterior"} else "random"
+    pool = Pool(scores.probs, None, None, task.given, open_pool(state, config), scores.posterior)
+    return select(name, pool, NEXT_READS, generator(config.seed, "sampler", number + 1))
 
 
 def choose(task: Task, network: Network, state: State, scores: Scores, config: Config, number: int) -> IntArray:
@@ -230,7 +274,7 @@ def _restore(run: Path, task: Task, learner: Learner, oracle: Oracle, done: int)
     state = untouched(task, learner.phase1)
     for read in oracle.reads:
         state.labels[read.position] = read.label
-        state.bought[read.position] |= read.purpose == "bought"
+        state.bought[read.position] |= read.purpose != "leak"
     learner.unpack(tensors, state)
     return state._replace(presumed_clean=learner.presumed_clean(state))
 
@@ -350,6 +394,7 @@ def _begin(
         "oracle_reads": 0,
         "label_leak": config.active.label_leak,
         "leak": None,
+        "stopped": None,
         "choice": _choice(config),
         "notes": _notes(config),
         "evaluated_weights": "first network, last epoch of each step",

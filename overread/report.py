@@ -74,6 +74,7 @@ def write_report(run: Path) -> Path:
         context |= {
             "headline": headline(results),
             "tiles": tiles(results),
+            "standing": standing(results),
             "curves": curves(results),
             "classes": class_rows(results),
             "sources": label_sources(run, last),
@@ -100,6 +101,30 @@ def headline(results: Mapping[str, Any]) -> str:
     if last is not first:
         labels.append(f"{_percent(last['label_accuracy'])} after round {last['round']}")
     return f"{text} The share of right training labels was {_joined(labels)}."
+
+
+def standing(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One entry per round with estimates: each as text with its interval, and the truth of the simulation beside it."""
+    n = results["dataset"]["n_train"]
+    return [
+        {
+            "round": entry["round"],
+            "reads": _bought(entry),
+            "wrong": _with_interval(estimates["wrong_labels_left"], "{:,.0f}"),
+            "true_wrong": f"{round((1 - entry['label_accuracy']) * n):,}",
+            "macro_f1": _with_interval(estimates["macro_f1"], "{:.3f}"),
+            "true_macro_f1": entry["test"]["macro_f1"],
+            "next": estimates["next_100_reads"],
+        }
+        for entry in results["rounds"]
+        if (estimates := entry.get("estimates"))
+    ]
+
+
+def _with_interval(interval: Mapping[str, float], form: str) -> str:
+    """An estimate and its ends, such as `120 (90–150)`."""
+    value, low, high = (form.format(interval[key]) for key in ("estimate", "low", "high"))
+    return f"{value} ({low}–{high})"
 
 
 def noise_words(noise: Mapping[str, Any]) -> str:
@@ -178,6 +203,7 @@ def label_sources(run: Path, number: int) -> list[dict[str, Any]]:
     reads = load_reads(run / READS, number) if (run / READS).exists() else []
     purposes = {read.position: read.purpose for read in reads}
     purpose = np.array([purposes.get(position, "") for position in range(len(table["reference"]))], dtype=object)
+    purpose[purpose == "audit"] = "bought"
     unread, clean = purpose == "", table["presumed_clean"].astype(bool)
     right = table["exported"] == table["reference"]
     rows = {

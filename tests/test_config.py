@@ -93,6 +93,8 @@ ALTERNATIVES: dict[str, Any] = {
     "active.sampler": "margin",
     "active.rounds": 3,
     "active.budget": 11,
+    "active.audit": 4,
+    "active.until": "gain<0.002",
     "active.epochs": 2,
     "active.start": "scratch",
     "active.train_on": "bought",

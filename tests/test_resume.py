@@ -116,7 +116,7 @@ DEATHS: list[tuple[str, int] | str] = [
     "settings",
     [
         ("lnl.epochs=20", "active.epochs=10", "active.sampler=bald", "active.oracle_error=0.2"),
-        ("preset=paper-as-published", "model.head=mlp", "lnl.epochs=12", "active.start=scratch"),
+        ("preset=paper-as-published", "model.head=mlp", "lnl.epochs=12", "active.start=scratch", "active.audit=1"),
         ("model.mode=finetune", "model.name=test_resnet", "model.weights=none"),
     ],
     ids=["frozen", "as-published", "finetune"],
@@ -171,7 +171,7 @@ NETWORK_DEATHS: list[tuple[str, int] | str] = [("phase 1", 2), "write_results", 
 def test_a_killed_noise_model_ends_with_the_same_bytes(
     tmp_path: Path, settings: tuple[str, ...], deaths: list[tuple[str, int] | str]
 ) -> None:
-    method = ("checkpoint_seconds=0", "lnl.method=noise-model", "active.sampler=posterior-entropy")
+    method = ("checkpoint_seconds=0", "lnl.method=noise-model", "active.sampler=posterior-entropy", "active.audit=2")
     base = tiny_config(tmp_path, *method, *settings)
     alone, killed = (base.model_copy(update={"out": tmp_path / name}) for name in ("alone", "killed"))
     refine.simulate(alone)
@@ -180,6 +180,19 @@ def test_a_killed_noise_model_ends_with_the_same_bytes(
         child.join()
         assert child.exitcode == -signal.SIGKILL, f"the run was over before {death}: the test proves nothing"
     refine.simulate(killed)
+    assert fingerprints(tmp_path / "killed") == fingerprints(tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_a_killed_run_stops_where_one_that_is_left_alone_stops(tmp_path: Path) -> None:
+    base = tiny_config(tmp_path, "active.rounds=4", "active.until=label_accuracy=0.55", "active.audit=2")
+    alone, killed = (base.model_copy(update={"out": tmp_path / name}) for name in ("alone", "killed"))
+    stopped = refine.simulate(alone)["stopped"]
+    assert 0 < stopped["round"] < 4, "the run was over at once, or never stopped: the test proves nothing"
+    child = start(killed, dies_after="write_results")
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert refine.simulate(killed)["stopped"] == stopped
     assert fingerprints(tmp_path / "killed") == fingerprints(tmp_path / "alone")
 
 

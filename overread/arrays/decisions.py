@@ -6,12 +6,25 @@ import numpy as np
 
 from overread.arrays import BoolArray, FloatArray, IntArray
 
-__all__ = ["believed", "geometric_mean", "label_posterior", "posterior_of", "prior_adjusted"]
+__all__ = ["adjusted_decision", "believed", "geometric_mean", "label_posterior", "posterior_of", "prior_adjusted"]
 
 # A probability is never quite 0: the logarithm of one would settle every mean.
 LEAST = 1e-12
 # A class that is hardly there at all must not be named for being rare.
 SMALLEST_PRIOR = 1e-3
+
+
+def adjusted_decision(probs: FloatArray, prior: FloatArray, adjustment: float) -> IntArray:
+    """The class (N,) with the largest `log p - adjustment log prior`; ties: lower class.
+
+    probs: (N, C) `P(true | x)`.  prior: (C,) frequencies of the classes.  adjustment: 0 = the most probable class,
+    1 = as if all classes were equally frequent (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021).
+    """
+    smallest = np.finfo(np.float64).tiny
+    log_prior = np.log(np.maximum(prior, SMALLEST_PRIOR))
+    score: FloatArray = np.log(np.maximum(probs.astype(np.float64), smallest)) - adjustment * log_prior
+    named: IntArray = score.argmax(axis=1)
+    return named
 
 
 def label_posterior(probs: FloatArray, matrix: FloatArray, given: IntArray) -> FloatArray:

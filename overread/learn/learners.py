@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from overread.arrays import BoolArray, FloatArray, IntArray
-from overread.arrays.decisions import believed, label_posterior
+from overread.arrays.decisions import adjusted_decision, believed, label_posterior
 from overread.config import Config
 from overread.learn.checkpoint import Tensors, pack_module, unpack_module
 from overread.learn.crew import fine_tune, score
@@ -62,6 +62,11 @@ class Scores(NamedTuple):
     exported: IntArray
     noise_rate: float
     """Estimated share of given labels that are wrong."""
+    predicted: IntArray
+    """(N,) the class that the classifier names, by models that did not train on the item where there are any."""
+    blind: FloatArray | None
+    """(N, C) `P(true | x, given label)`, the item's own reads left out, by models that did not train on it; None where
+    there are no such models."""
 
 
 class Learner(Protocol):
@@ -134,7 +139,7 @@ class GradientLearner:
         posterior[state.bought] = np.eye(self._task.n_classes)[state.labels[state.bought]]
         suggested = probs.argmax(axis=1)
         exported = np.where(state.bought | state.presumed_clean, state.labels, suggested)
-        return Scores(probs, posterior, suggested, exported, self.phase1.estimated_rate)
+        return Scores(probs, posterior, suggested, exported, self.phase1.estimated_rate, suggested, None)
 
     def test_probs(self) -> FloatArray:
         return score(self._task, self.network, "test").probs
@@ -183,7 +188,11 @@ class NoiseModelLearner:
         opinion = self._thought()
         suggested = opinion.posterior.argmax(axis=1)
         exported = np.where(state.bought, state.labels, suggested)
-        return Scores(opinion.probs, opinion.posterior, suggested, exported, opinion.noise_rate)
+        predicted = adjusted_decision(opinion.probs, opinion.prior, self._config.lnl.prior_adjustment)
+        # Networks train on what is read, so what they say of it is not blind.
+        held_out = not self._networks
+        blind = label_posterior(opinion.probs, self._model.belief().matrix, self._task.given) if held_out else None
+        return Scores(opinion.probs, opinion.posterior, suggested, exported, opinion.noise_rate, predicted, blind)
 
     def test_probs(self) -> FloatArray:
         if not self._networks:
