@@ -164,6 +164,14 @@ class LnlConfig(_Section):
         0.5,
         description="noise-model: how much rare classes are favoured: 0 = as frequent as they are, 1 = all equally",
     )
+    noise_matrix: Literal["chosen", "free", "symmetric", "none"] = Field(
+        "chosen",
+        description="noise-model: how labels go wrong: chosen by the reads, always free, always symmetric, or none = "
+        "every label is believed",
+    )
+    reader_error: Rate | Literal["estimate"] = Field(
+        "estimate", description="noise-model: share of reads thought wrong; what is exported is the read all the same"
+    )
     learning_rate: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(0.01, description="at the start of a cosine")
     momentum: Rate = Field(0.9, description="of SGD")
     weight_decay: Annotated[float, Field(ge=0.0, le=1000.0)] = Field(1e-4, description="of SGD")
@@ -234,7 +242,22 @@ class Config(_Section):
             raise ValueError(
                 "active.label_leak reveals what is presumed clean, which lnl.method=noise-model does not train on"
             )
+        self._check_noise_model()
         return self
+
+    def _check_noise_model(self) -> None:
+        """ValueError where keys of the noise model would not be read, or would leave the sampler nothing to see."""
+        lnl, sampler = self.lnl, self.active.sampler
+        for key, value in (("noise_matrix", "chosen"), ("reader_error", "estimate")):
+            if lnl.method != "noise-model" and getattr(lnl, key) != value:
+                raise ValueError(f"lnl.{key} belongs to lnl.method=noise-model, and lnl.method is {lnl.method}")
+        if lnl.noise_matrix == "none" and lnl.reader_error != "estimate":
+            raise ValueError("lnl.reader_error is not read with lnl.noise_matrix=none, which believes every read")
+        if lnl.noise_matrix == "none" and sampler in ("posterior-entropy", "posterior-least-confidence", "macro-f1"):
+            raise ValueError(
+                f"with lnl.noise_matrix=none no label is doubted, so that active.sampler={sampler} has nothing to go "
+                "by: set active.sampler=entropy, disagreement or label-quality"
+            )
 
     def settings(self) -> dict[str, Any]:
         """Every value as plain JSON types, for files."""

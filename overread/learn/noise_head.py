@@ -20,8 +20,16 @@ PREFIX = "noise-model/"
 def new_noise_model(task: Task, config: Config) -> NoiseModel:
     """A noise model of the training items that has learnt nothing yet."""
     assert task.embeddings is not None
-    rng = generator(config.seed, "noise model")
-    return NoiseModel(task.embeddings.train, task.given, task.n_classes, rng, torch.get_num_threads())
+    error = config.lnl.reader_error
+    return NoiseModel(
+        task.embeddings.train,
+        task.given,
+        task.n_classes,
+        generator(config.seed, "noise model"),
+        torch.get_num_threads(),
+        noise_matrix=config.lnl.noise_matrix,
+        reader_error=None if error == "estimate" else error,
+    )
 
 
 def write_classifier(task: Task, model: NoiseModel, adjustment: float, network: Network) -> None:
