@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overread.arrays import BoolArray, FloatArray, IntArray
-from overread.arrays.decisions import believed, label_posterior
+from overread.arrays.decisions import adjustment_in_hindsight, believed, label_posterior, prior_adjusted
+from overread.arrays.metrics import classification_metrics
 from overread.arrays.noise import class_dependent_matrix, symmetric_matrix
+from overread.errors import DataError
 
 quick = settings(deadline=None, max_examples=100)
 # Exact zeros and ties meet often, and weights that are far apart.
@@ -107,3 +109,38 @@ def test_certain_labels_are_all_kept_and_impossible_ones_never() -> None:
     assert believed(np.eye(4)[labels], labels).all()
     assert not believed(np.eye(4)[(labels + 1) % 4], labels).any()
     assert believed(np.empty((0, 4)), np.array([], dtype=np.int64)).tolist() == []
+
+
+@given(case=labelled(), strength=st.floats(0, 2))
+@quick
+def test_an_adjustment_divides_by_a_power_of_the_prior(
+    case: tuple[FloatArray, FloatArray, IntArray], strength: float
+) -> None:
+    probs, _, _ = case
+    prior = np.arange(1, probs.shape[1] + 1) / 10
+    found = prior_adjusted(probs, prior, strength)
+    for row, adjusted in zip(probs.tolist(), found.tolist(), strict=True):
+        scaled = [p / float(prior[c]) ** strength for c, p in enumerate(row)]
+        assert adjusted == pytest.approx([value / sum(scaled) for value in scaled], abs=1e-12)
+    assert prior_adjusted(probs, prior, 0.0) == pytest.approx(probs)
+
+
+@given(case=labelled())
+@quick
+def test_hindsight_takes_the_strength_of_largest_macro_f1(case: tuple[FloatArray, FloatArray, IntArray]) -> None:
+    probs, _, reference = case
+    prior = np.arange(1, probs.shape[1] + 1) / 10
+    strengths = [0.0, 0.3, 0.6, 1.0, 1.5]
+    names = [str(c) for c in range(probs.shape[1])]
+    scores = [
+        classification_metrics(reference, prior_adjusted(probs, prior, strength), names)["macro_f1"]
+        for strength in strengths
+    ]
+    found = adjustment_in_hindsight(reference, probs, prior, strengths)
+    assert scores[strengths.index(found)] == pytest.approx(max(scores))
+    assert found == next(s for s, score in zip(strengths, scores, strict=True) if score > max(scores) - 1e-12)
+
+
+def test_a_class_without_a_prior_cannot_be_adjusted() -> None:
+    with pytest.raises(DataError, match=r"class 1 has a prior of 0\.0"):
+        prior_adjusted(np.array([[0.5, 0.5]]), np.array([1.0, 0.0]), 0.5)
