@@ -258,8 +258,9 @@ def test_the_committed_grids_are_valid(grid: Path, tmp_path: Path, monkeypatch: 
         "vog-finetune": 2 * 3 * 3,
         "finetune": 3 * 3,
         "finetune-full": 2 * 2 * 3 * 3,
-        "fewer-reads": 14 * 8 * 5,
-        "fewer-reads-development": 10 * 10 * 3,
+        "fewer-reads": 14 * 9 * 5,
+        "fewer-reads-development": 10 * 12 * 3,
+        "ablation-development": 10 * 13 * 3,
     }
     assert len(runs) == expected[grid.stem]
 
