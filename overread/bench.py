@@ -4,7 +4,7 @@
     OUT/bench.lock              held while a bench works in OUT
     OUT/runs/NAME/              one run folder per data set, noise, arm and seed; `error.txt` where it failed
     OUT/phase1/                 results of phase 1 that arms share
-    OUT/results.md, results.csv, curves-*.png
+    OUT/results.md, results.csv, differences.csv, overall.png, curves-*.png
 
 What is complete on disk is never made again, so a bench that was stopped goes on with the same command.
 """
@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from overread.comparison import PLAN, write_tables
+from overread.comparison import write_tables
 from overread.config import Cluster, Config, load_config
 from overread.data.dataset import load_dataset
 from overread.errors import ConfigError, RunError, name_some
 from overread.files import write_json
 from overread.grid import Grid, PlannedRun, plan_runs, read_grid, with_budgets
 from overread.locks import take_lock
+from overread.outcomes import PLAN
 from overread.progress import Reporter, Silent
 from overread.workers import (
     ERROR,
@@ -187,6 +188,7 @@ def _write_plan(out: Path, grid: Grid, runs: Sequence[PlannedRun], command: str,
             "datasets": list(grid.datasets),
             "noise": list(grid.noise),
             "arms": list(grid.arms),
+            "hindsight": grid.hindsight,
             "runs": [
                 {
                     "dataset": run.dataset,

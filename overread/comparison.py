@@ -1,155 +1,89 @@
 """What a bench found: tables (Markdown and CSV) and figures from the run folders, without running anything.
 
-All of it is computed from `bench.json` (the plan) and the `results.json` of every run that is there.
+All of it is computed from `bench.json` (the plan) and the files of every run that is there.
 """
 
-import csv
-import io
-import json
 import math
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from overread.arrays import FloatArray
-from overread.arrays.statistics import area_under_budget_curve, holm, mean_interval, paired_comparison
-from overread.errors import RunError
+from overread.arrays.statistics import PairedComparison, mean_interval
+from overread.contrasts import Band, Contrast, common_seeds, contrasts, mean_curve, mean_scores, share_curve
 from overread.files import write_text
 from overread.grid import slug
+from overread.long_tables import difference_table, score_table
+from overread.outcomes import SHARES, Cell, read_cells, read_plan, share_key
 from overread.plots import Curve, bench_figure
-from overread.results import RESULTS, read_results
 
-__all__ = ["PLAN", "run_scores", "write_tables"]
+__all__ = ["write_tables"]
 
-PLAN = "bench.json"
-COLUMNS = {
-    "macro_f1_start": "macro-F1, round 0",
+SCORES = {
+    "macro_f1_start": "macro-F1, no read",
+    **{share_key(share): f"macro-F1, {100 * share:g} % read" for share in SHARES},
     "macro_f1": "macro-F1, last round",
-    "area": "area under macro-F1/reads",
+    "area": "area",
     "balanced_accuracy": "balanced accuracy",
     "label_accuracy": "label accuracy",
-    "rare_recall": "recall, rarest class",
-    "rare_kept": "presumed-clean recall, rarest class",
 }
-COMPARED = ("area", "macro_f1", "rare_recall")
+RARE = {
+    "rare_recall": "recall, rarest class",
+    "rare_f1": "F1, rarest class",
+    "rare_kept": "presumed clean, no read",
+    "rare_trusted": "presumed clean or read, last round",
+    "rate_error_start": "noise rate off by, no read",
+    "rate_error": "noise rate off by, last round",
+}
+COMPARED = {
+    **{share_key(share): f"Δ macro-F1, {100 * share:g} % read" for share in SHARES},
+    "macro_f1": "Δ macro-F1, last round",
+    "area": "Δ area",
+    "label_accuracy": "Δ label accuracy",
+    "rare_recall": "Δ recall, rarest class",
+    "rare_kept": "Δ presumed clean, no read",
+}
+COUNTS = ("reads", "free")
+NOTHING = "–"
+OVERALL = "overall.png"
 PACKAGES = ("overread", "torch", "timm", "numpy", "scipy", "scikit-learn")
 
 
-class Cell(NamedTuple):
-    """All runs of one data set and noise: arm -> seed -> results; arms in the order of the grid."""
-
-    dataset: str
-    noise: str
-    arms: dict[str, dict[int, dict[str, Any]]]
-    planned: dict[str, list[int]]
-    """arm -> seeds of the plan, whether or not they were run."""
-
-
 def write_tables(out: Path) -> Path:
-    """The path of `results.md`, written with `results.csv` and one figure a data set from the runs in `out`.
+    """The path of `results.md`, written with two CSV files and the figures from the runs in `out`.
 
-    Runs that are not complete are left out, and every row says how many of its seeds it rests on.
-    Errors: RunError where `out` holds no bench.
+    `results.csv` has every score of every round, `differences.csv` every difference to the reference arm; there is a
+    figure for each data set and, where there are several conditions, one of their mean.  Runs that are not complete
+    are left out, and every row says how many of its seeds it rests on.
+    Errors: RunError where `out` holds no bench, or where test scores are lost that hindsight needs.
     """
     plan = read_plan(out)
-    cells = _read_cells(out, plan)
-    write_text(out / "results.csv", _long_table(cells))
-    figures = {name: f"curves-{slug(name)}.png" for name in plan["datasets"]}
-    for dataset, file in figures.items():
-        panels = {cell.noise: _curves(cell) for cell in cells if cell.dataset == dataset}
-        panels = {noise: curves for noise, curves in panels.items() if curves}
-        if panels:
-            bench_figure(panels, f"{plan['title']}: {dataset}", "macro-F1", out / file)
-        else:
-            (out / file).unlink(missing_ok=True)
-    lines = list(_header(plan, cells))
-    for dataset, file in figures.items():
+    cells = read_cells(out, plan)
+    reference = plan["reference"]
+    compared = [contrasts([cell], reference, list(COMPARED)) for cell in cells]
+    overall = contrasts(cells, reference, list(COMPARED)) if len(cells) > 1 else []
+    write_text(out / "results.csv", score_table(cells))
+    write_text(out / "differences.csv", difference_table(cells, compared, overall))
+    lines = list(_header(plan, cells)) + _overall(plan, cells, overall, out / OVERALL)
+    for dataset in plan["datasets"]:
+        file = f"curves-{slug(dataset)}.png"
         lines += [f"## {dataset}", ""]
-        if (out / file).exists():
+        own = [(cell, found) for cell, found in zip(cells, compared, strict=True) if cell.dataset == dataset]
+        panels = {cell.noise: {arm: mean_curve(list(runs.values())) for arm, runs in _made(cell)} for cell, _ in own}
+        if _figure(panels, f"{plan['title']}: {dataset}", "reads bought", out / file):
             lines += [f"![macro-F1 against reads bought, {dataset}]({file})", ""]
-        for cell in cells:
-            if cell.dataset == dataset:
-                lines += _section(cell, plan["reference"])
+        for cell, found in own:
+            lines += _section(cell, reference, found)
     write_text(out / "results.md", "\n".join(lines).rstrip() + "\n")
     return out / "results.md"
 
 
-def read_plan(out: Path) -> dict[str, Any]:
-    """The plan of the bench in `out`; RunError where there is none."""
-    try:
-        plan = json.loads((out / PLAN).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise RunError(f"{out} holds no bench: {PLAN} cannot be read ({error})") from None
-    if not isinstance(plan, dict):
-        raise RunError(f"{out / PLAN} is damaged; run the bench again, complete runs are kept")
-    return plan
-
-
-def run_scores(results: Mapping[str, Any], planned_reads: int) -> dict[str, float]:
-    """The scores of one complete run by the keys of the table, plus `reads` and `free` (truths revealed by a leak).
-
-    All in [0, 1] but the two counts, higher = better.  `area` is the mean macro-F1 over 0 .. `planned_reads`; where
-    the pool ran empty earlier the curve goes on flat, since nothing more changes.  NaN where a run has no value.
-    The rarest class is the one with the fewest training items by reference label, the first of equals.
-    """
-    first, last = results["rounds"][0], results["rounds"][-1]
-    rare = int(np.argmin(results["dataset"]["train_counts"]))
-    leak = results.get("leak") or {}
-    return {
-        "macro_f1_start": _number(first["test"]["macro_f1"]),
-        "macro_f1": _number(last["test"]["macro_f1"]),
-        "area": _area(results["rounds"], planned_reads),
-        "balanced_accuracy": _number(last["test"]["balanced_accuracy"]),
-        "label_accuracy": _number(last["label_accuracy"]),
-        "rare_recall": _number(last["test"]["per_class"][rare]["recall"]),
-        "rare_kept": _number(first["selection"]["per_class"][rare]["recall"]) if first["selection"] else math.nan,
-        "reads": float(last["bought"]),
-        "free": float(leak.get("revealed", 0)),
-    }
-
-
-def _area(rounds: Sequence[Mapping[str, Any]], planned_reads: int) -> float:
-    points: dict[int, float] = {}
-    for entry in rounds:
-        points.setdefault(entry["bought"], _number(entry["test"]["macro_f1"]))
-    last = max(points)
-    if last < planned_reads:
-        points[planned_reads] = points[last]
-    return area_under_budget_curve(np.array(list(points)), np.array(list(points.values())))
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _read_cells(out: Path, plan: Mapping[str, Any]) -> list[Cell]:
-    cells: dict[tuple[str, str], Cell] = {}
-    for run in plan["runs"]:
-        key = (run["dataset"], run["noise"])
-        cell = cells.setdefault(key, Cell(*key, arms={}, planned={}))
-        cell.planned.setdefault(run["arm"], []).append(run["seed"])
-        seeds = cell.arms.setdefault(run["arm"], {})
-        folder = out / "runs" / run["slug"]
-        if not (folder / RESULTS).exists():
-            continue
-        results = read_results(folder)
-        if results["complete"]:
-            seeds[run["seed"]] = {**results, "scores": run_scores(results, run["planned_reads"])}
-    # The order of the grid, whatever the order in which the runs were made.
-    order = [(dataset, noise) for dataset in plan["datasets"] for noise in plan["noise"]]
-    return [
-        cells[key]._replace(arms={arm: cells[key].arms[arm] for arm in plan["arms"] if arm in cells[key].arms})
-        for key in order
-        if key in cells
-    ]
-
-
 def _header(plan: Mapping[str, Any], cells: Sequence[Cell]) -> Iterator[str]:
-    runs = [results for cell in cells for seeds in cell.arms.values() for results in seeds.values()]
+    runs = [run for cell in cells for arm, runs in _made(cell) if arm in plan["arms"] for run in runs.values()]
     codes = sorted({results["code"] for results in runs})
     hours = sum(results["wall_seconds"] for results in runs) / 3600
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
@@ -162,28 +96,71 @@ def _header(plan: Mapping[str, Any], cells: Sequence[Cell]) -> Iterator[str]:
     )
     yield from [
         "",
-        "Mean ± half of the 95 % interval (Student t) over seeds; every seed has its own noise draw. All scores are on",
-        "the test split, which nothing that chooses ever sees. *Area*: mean macro-F1 over the reads from none to the",
-        f"last. Differences are to the arm **{plan['reference']}**, paired by seed; p values are of a paired t test,",
-        "corrected by Holm's method over the arms of a table. *Free truths*: reference labels that a label leak",
-        "revealed and that nobody paid for.",
+        "Mean ± half of the 95 % interval (Student t) over seeds; every seed has its own noise draw. All scores of a",
+        "classifier are on the test split, which nothing that chooses ever sees.",
+        "",
+        "- *% read*: of the training set, on the line between two rounds. *Area*: mean macro-F1 over the reads from",
+        "  none to the last. *Free truths*: reference labels that a label leak revealed and that nobody paid for.",
+        "- *Presumed clean*: of the rightly labelled items of the rarest class the share that is presumed clean, 1",
+        "  where a method presumes all. *Error of the noise rate*: absolute, of the estimated share of wrong labels.",
+        f"- Differences are to the arm **{plan['reference']}**, paired by seed, with their 95 % interval; \\* where",
+        "  the p value of a paired t test, corrected by Holm's method over the arms of the table, is below 0.05",
+        "  (`differences.csv` has it). *Reads needed*: from which on the mean curve is never again below the final",
+        "  macro-F1 of that arm, as a share of its reads.",
+        *_about_hindsight(plan["hindsight"]),
         "",
     ]
 
 
-def _section(cell: Cell, reference: str) -> list[str]:
+def _about_hindsight(arms: Mapping[str, str]) -> Iterator[str]:
+    for arm, source in arms.items():
+        yield f"- **{arm}**: the runs of *{source}*, their logits adjusted for the frequencies of the classes in"
+        yield "  the way that is best for the macro-F1 of these very test items, in each run and round: an upper bound"
+        yield "  of what a decision rule alone can give, no method."
+
+
+def _overall(plan: Mapping[str, Any], cells: Sequence[Cell], found: Sequence[Contrast], figure: Path) -> list[str]:
+    """The means over conditions; nothing where there is one condition."""
+    there = {arm: [cell for cell in cells if cell.arms.get(arm)] for arm in [*plan["arms"], *plan["hindsight"]]}
+    everywhere = [arm for arm, own in there.items() if len(own) == len(cells) > 1 and common_seeds(own, arm)]
+    curves = {arm: _in_percent(share_curve(cells, arm)) for arm in everywhere}
+    drawn = _figure({"": curves}, f"{plan['title']}: mean", "% of the training set read", figure)
+    if len(cells) < 2 or not any(there.values()):
+        return []
+    lines = [
+        f"## Mean over {len(cells)} conditions",
+        "",
+        "Every condition counts as much as another; intervals of differences are over seeds, of each the mean over",
+        "conditions. A row of fewer conditions cannot be compared with the others.",
+        "",
+    ]
+    if drawn:
+        lines += [f"![macro-F1 against the share read, mean over conditions]({figure.name})", ""]
+    for columns in (SCORES, RARE):
+        rows = []
+        for arm, own in there.items():
+            if own:
+                means = mean_scores(own, arm, list(columns)).values()
+                rows.append([arm, str(len(own)), *(_number(each.mean()) for each in means)])
+        lines += _markdown(["arm", "conditions", *columns.values()], rows)
+    return lines + _differences(plan["reference"], found)
+
+
+def _section(cell: Cell, reference: str, found: Sequence[Contrast]) -> list[str]:
     lines = [f"### {cell.dataset}, {cell.noise}", ""]
-    runs = [results for seeds in cell.arms.values() for results in seeds.values()]
+    runs = [results for _, seeds in _made(cell) for results in seeds.values()]
     if not runs:
         return [*lines, "No complete run.", ""]
     lines += [_about(runs), ""]
-    heads = ["arm", "seeds", "reads", *COLUMNS.values(), "free truths"]
-    lines += _markdown(heads, (_row(arm, seeds, len(cell.planned[arm])) for arm, seeds in cell.arms.items()))
-    compared = _differences(cell, reference)
-    if compared:
-        heads = [text for key in COMPARED for text in (f"Δ {COLUMNS[key]}", "p")]
-        lines += _markdown([f"arm − {reference}", "pairs", *heads], compared)
-    return lines
+    rows = (_row(cell, arm, [*SCORES, "free"]) for arm in cell.arms)
+    lines += _markdown(["arm", "seeds", "reads", *SCORES.values(), "free truths"], rows)
+    lines += _markdown(["arm", "seeds", "reads", *RARE.values()], (_row(cell, arm, list(RARE)) for arm in cell.arms))
+    return lines + _differences(reference, found)
+
+
+def _made(cell: Cell) -> list[tuple[str, Mapping[int, Mapping[str, Any]]]]:
+    """The arms that have a complete run, with their runs."""
+    return [(arm, runs) for arm, runs in cell.arms.items() if runs]
 
 
 def _about(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -191,66 +168,63 @@ def _about(runs: Sequence[Mapping[str, Any]]) -> str:
     rare = int(np.argmin(data["train_counts"]))
     sizes = [run["dataset"]["n_train"] for run in runs]
     injected = np.mean([run["noise"]["rate"] for run in runs])
-    estimated = [run["noise"]["estimated_rate"] for run in runs if run["noise"]["estimated_rate"] is not None]
     size = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     return (
         f"{size} training and {data['n_test']} test items, {len(data['classes'])} classes, imbalance "
         f"{data['imbalance']:.0f}; rarest class {_safe(data['classes'][rare])} ({data['train_counts'][rare]} training "
-        f"items). Share of wrong labels {injected:.3f}"
-        + (f", estimated {np.mean(estimated):.3f}." if estimated else ".")
+        f"items). Share of wrong labels {injected:.3f}."
     )
 
 
-def _row(arm: str, seeds: Mapping[int, Mapping[str, Any]], planned: int) -> list[str]:
-    n = str(planned) if len(seeds) == planned else f"{len(seeds)} of {planned}"
-    if not seeds:
-        return [arm, n, *["–"] * (len(COLUMNS) + 2)]
-    scores = {key: np.array([run["scores"][key] for run in seeds.values()]) for key in [*COLUMNS, "reads", "free"]}
-    cells = [_mean(scores[key]) for key in COLUMNS]
-    return [arm, n, f"{scores['reads'].mean():.0f}", *cells, f"{scores['free'].mean():.0f}"]
+def _row(cell: Cell, arm: str, keys: Sequence[str]) -> list[str]:
+    runs, planned = cell.arms[arm].values(), len(cell.planned[arm])
+    n = str(planned) if len(runs) == planned else f"{len(runs)} of {planned}"
+    if not runs:
+        return [arm, n, *[NOTHING] * (len(keys) + 1)]
+    scores = {key: np.array([run["scores"][key] for run in runs]) for key in ["reads", *keys]}
+    return [arm, n, *(f"{v.mean():.0f}" if key in COUNTS else _mean(v) for key, v in scores.items())]
 
 
 def _mean(values: FloatArray) -> str:
     mean, low, high = mean_interval(values)
-    if math.isnan(mean):
-        return "–"
-    return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} ± {(high - low) / 2:.3f}"
+    return _number(mean) if math.isnan(low) else f"{mean:.3f} ± {(high - low) / 2:.3f}"
 
 
-def _differences(cell: Cell, reference: str) -> list[list[str]]:
-    """One row an arm that shares a seed with the reference."""
-    base = cell.arms.get(reference, {})
-    shared = {arm: sorted(seeds.keys() & base.keys()) for arm, seeds in cell.arms.items() if arm != reference}
-    shared = {arm: seeds for arm, seeds in shared.items() if seeds}
-    rows = {arm: [arm, str(len(seeds))] for arm, seeds in shared.items()}
-    for key in COMPARED if rows else ():
-        found = [
-            paired_comparison(
-                np.array([cell.arms[arm][seed]["scores"][key] for seed in seeds]),
-                np.array([base[seed]["scores"][key] for seed in seeds]),
-            )
-            for arm, seeds in shared.items()
-        ]
-        for row, difference, p in zip(rows.values(), found, holm(np.array([d.p_value for d in found])), strict=True):
-            row += [_difference(difference.difference, difference.low, difference.high), _p_value(float(p))]
-    return list(rows.values())
+def _number(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.3f}"
 
 
-def _difference(mean: float, low: float, high: float) -> str:
-    if math.isnan(mean):
-        return "–"
-    return f"{mean:+.3f}" if math.isnan(low) else f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+def _differences(reference: str, found: Sequence[Contrast]) -> list[str]:
+    """A table with a row for every arm that shares a seed with the reference; none where there is no such arm."""
+    if not found:
+        return []
+    rows = []
+    for each in found:
+        counts = [str(each.conditions), str(each.seeds)]
+        needed = NOTHING if math.isnan(each.reads) else f"{100 * each.reads:.0f} %" if each.reads <= 1 else "> 100 %"
+        reached = f"{each.reached} of {each.conditions}"
+        rows.append([each.arm, *counts, *map(_difference, each.scores.values()), needed, reached])
+    heads = [f"arm − {reference}", "conditions", "pairs", *COMPARED.values(), "reads needed", "reached in"]
+    if max(each.conditions for each in found) == 1:
+        heads, *rows = ([row[0], *row[2:-1]] for row in (heads, *rows))
+    return _markdown(heads, rows)
 
 
-def _p_value(p: float) -> str:
-    return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _difference(found: PairedComparison) -> str:
+    if math.isnan(found.difference):
+        return NOTHING
+    star = " \\*" if found.p_value < 0.05 else ""
+    interval = "" if math.isnan(found.low) else f" [{found.low:+.3f}, {found.high:+.3f}]"
+    return f"{found.difference:+.3f}{interval}{star}"
 
 
 def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(_safe(cell) for cell in cells)} |"
-
-    return [line(heads), f"| --- | {' | '.join('---:' for _ in heads[1:])} |", *(line(row) for row in rows), ""]
+    """A table, but for the columns of numbers in which no row has one."""
+    names, *columns = zip(heads, *rows, strict=True)
+    columns = [names, *(column for column in columns if set(column[1:]) != {NOTHING})]
+    heads, *rows = ([_safe(cell) for cell in row] for row in zip(*columns, strict=True))
+    ruler = ["---", *["---:"] * (len(heads) - 1)]
+    return [*(f"| {' | '.join(row)} |" for row in (heads, ruler, *rows)), ""]
 
 
 def _safe(text: str) -> str:
@@ -258,51 +232,19 @@ def _safe(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _curves(cell: Cell) -> dict[str, Curve]:
-    curves = {}
-    for arm, seeds in cell.arms.items():
-        if not seeds:
-            continue
-        n_rounds = min(len(run["rounds"]) for run in seeds.values())
-        points = []
-        for number in range(n_rounds):
-            entries = [run["rounds"][number] for run in seeds.values()]
-            reads = float(np.mean([entry["bought"] for entry in entries]))
-            points.append((reads, *mean_interval(np.array([_number(entry["test"]["macro_f1"]) for entry in entries]))))
-        curves[arm] = Curve(*(list(values) for values in zip(*points, strict=True)))
-    return curves
+def _in_percent(band: Band) -> Band:
+    return band._replace(points=band.points._replace(reads=100 * band.points.reads))
 
 
-def _long_table(cells: Sequence[Cell]) -> str:
-    """CSV with one line per run, round and metric; an undefined metric has an empty value."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["dataset", "noise", "arm", "seed", "round", "bought", "oracle_reads", "metric", "value"])
-    for cell in cells:
-        for arm, seeds in cell.arms.items():
-            for seed, results in sorted(seeds.items()):
-                for entry in results["rounds"]:
-                    where = [
-                        cell.dataset,
-                        cell.noise,
-                        arm,
-                        seed,
-                        entry["round"],
-                        entry["bought"],
-                        entry["oracle_reads"],
-                    ]
-                    for metric, value in _metrics(entry):
-                        writer.writerow([*where, metric, "" if value is None else value])
-    return text.getvalue()
-
-
-def _metrics(entry: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
-    yield "label_accuracy", entry["label_accuracy"]
-    yield "pool", entry["pool"]
-    for part in ("test", "selection"):
-        for name, value in (entry[part] or {}).items():
-            if name != "per_class":
-                yield f"{part}.{name}", value
-                continue
-            for row in value:
-                yield from ((f"{part}.{key}[{row['class']}]", row[key]) for key in row if key != "class")
+def _figure(panels: Mapping[str, Mapping[str, Band]], title: str, xlabel: str, path: Path) -> bool:
+    """Draw the panels that have a curve; whether there is any, and else no file of an earlier time either."""
+    drawn = {
+        name: {arm: Curve(band.points.reads, band.points.score, band.low, band.high) for arm, band in curves.items()}
+        for name, curves in panels.items()
+        if curves
+    }
+    if drawn:
+        bench_figure(drawn, title, "macro-F1", path, xlabel)
+    else:
+        path.unlink(missing_ok=True)
+    return bool(drawn)

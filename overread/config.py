@@ -165,6 +165,14 @@ class LnlConfig(_Section):
         0.5,
         description="noise-model: how much rare classes are favoured: 0 = as frequent as they are, 1 = all equally",
     )
+    noise_matrix: Literal["chosen", "free", "symmetric", "none"] = Field(
+        "chosen",
+        description="noise-model: how labels go wrong: chosen by the reads, always free, always symmetric, or none = "
+        "every label is believed",
+    )
+    reader_error: Rate | Literal["estimate"] = Field(
+        "estimate", description="noise-model: share of reads thought wrong; what is exported is the read all the same"
+    )
     optimizer: Literal["sgd", "adamw"] = Field(
         "sgd", description="adamw learns a network from scratch in fewer epochs; its learning rate is about 0.003"
     )
@@ -256,7 +264,22 @@ class Config(_Section):
             raise ValueError(
                 "active.label_leak reveals what is presumed clean, which lnl.method=noise-model does not train on"
             )
+        self._check_noise_model()
         return self
+
+    def _check_noise_model(self) -> None:
+        """ValueError where keys of the noise model would not be read, or would leave the sampler nothing to see."""
+        lnl, sampler = self.lnl, self.active.sampler
+        for key, value in (("noise_matrix", "chosen"), ("reader_error", "estimate")):
+            if lnl.method != "noise-model" and getattr(lnl, key) != value:
+                raise ValueError(f"lnl.{key} belongs to lnl.method=noise-model, and lnl.method is {lnl.method}")
+        if lnl.noise_matrix == "none" and lnl.reader_error != "estimate":
+            raise ValueError("lnl.reader_error is not read with lnl.noise_matrix=none, which believes every read")
+        if lnl.noise_matrix == "none" and sampler in ("posterior-entropy", "posterior-least-confidence", "macro-f1"):
+            raise ValueError(
+                f"with lnl.noise_matrix=none no label is doubted, so that active.sampler={sampler} has nothing to go "
+                "by: set active.sampler=entropy, disagreement or label-quality"
+            )
 
     def settings(self) -> dict[str, Any]:
         """Every value as plain JSON types, for files."""

@@ -8,6 +8,7 @@
     datasets: {ham: {data.path: "${OVERREAD_DATA}/ham10000_64.npz"}}
     noise: {symmetric 0.4: {noise.kind: symmetric, noise.rate: 0.4}}
     arms: {paper: {preset: paper}, "paper, margin": {preset: paper, active.sampler: margin}}
+    hindsight: {"paper, adjusted in hindsight": paper}      # arms that no run is made for, see overread.outcomes
     exclude: [{dataset: ham, noise: symmetric 0.4, arm: paper}]
 
 Later sections win: settings, data set, noise, arm.
@@ -29,7 +30,7 @@ from overread.yaml_files import read_yaml_file
 __all__ = ["Grid", "PlannedRun", "plan_runs", "read_grid", "slug", "with_budgets"]
 
 Settings = dict[str, Any]
-KEYS = ("title", "seeds", "reference", "settings", "budget_share", "datasets", "noise", "arms", "exclude")
+KEYS = ("title", "seeds", "reference", "settings", "budget_share", "datasets", "noise", "arms", "hindsight", "exclude")
 AXES = ("dataset", "noise", "arm", "seed")
 BUDGET_SHARE = "budget_share"
 
@@ -45,6 +46,8 @@ class Grid:
     datasets: dict[str, Settings]
     noise: dict[str, Settings]
     arms: dict[str, Settings]
+    hindsight: dict[str, str]
+    """Name of an arm that is computed from the runs of another -> the other one."""
     exclude: tuple[dict[str, str], ...]
     """Axis -> name, seeds too: everything that names a part of the grid is compared as text."""
     text: str
@@ -88,6 +91,7 @@ def read_grid(file: Path) -> Grid:
     settings = _settings(values.get("settings", {}), "settings")
     if BUDGET_SHARE in values:
         settings[BUDGET_SHARE] = values[BUDGET_SHARE]
+    arms = _named(values, "arms", file)
     grid = Grid(
         title=str(values.get("title", file.stem)),
         seeds=_seeds(values.get("seeds"), file),
@@ -95,7 +99,8 @@ def read_grid(file: Path) -> Grid:
         settings=settings,
         datasets=_named(values, "datasets", file),
         noise=_named(values, "noise", file),
-        arms=_named(values, "arms", file),
+        arms=arms,
+        hindsight=_hindsight(values.get("hindsight", {}), arms),
         exclude=_exclusions(values.get("exclude", [])),
         text=text,
     )
@@ -228,6 +233,21 @@ def _expand(value: Any, where: str) -> Any:
         return os.environ[name]
 
     return re.sub(r"\$\{(\w+)\}|\$(\w+)", replaced, value)
+
+
+def _hindsight(value: Any, arms: Mapping[str, Any]) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ConfigError("hindsight of the grid must name arms and those they are made of, such as {NEW ARM: ARM}")
+    sources = {name: str(source) for name, source in value.items()}
+    for name, source in sources.items():
+        if name in arms:
+            raise ConfigError(f"hindsight of the grid makes the arm {name!r}, which is one of the arms: rename it")
+        if source not in arms:
+            raise ConfigError(
+                f"hindsight of the grid takes the arm {source!r}, which the grid does not have: "
+                f"{did_you_mean(source, arms)}"
+            )
+    return sources
 
 
 def _exclusions(value: Any) -> tuple[dict[str, str], ...]:

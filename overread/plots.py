@@ -50,12 +50,12 @@ TITLE_CHARACTER_INCHES = 0.12
 
 
 class Curve(NamedTuple):
-    """One arm's score against reads bought: four lists of one length; `low` and `high` may hold NaN (one seed)."""
+    """One arm's score against reads: four lists of one length; `low` and `high` may hold NaN (one seed)."""
 
-    reads: Sequence[float]
-    mean: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
+    reads: Sequence[float] | FloatArray
+    mean: Sequence[float] | FloatArray
+    low: Sequence[float] | FloatArray
+    high: Sequence[float] | FloatArray
 
 
 class LineEnd(NamedTuple):
@@ -130,7 +130,9 @@ def heat_map(
     return _svg((side, side), draw, alt)
 
 
-def bench_figure(panels: Mapping[str, Mapping[str, Curve]], title: str, ylabel: str, path: Path) -> None:
+def bench_figure(
+    panels: Mapping[str, Mapping[str, Curve]], title: str, ylabel: str, path: Path, xlabel: str = "reads bought"
+) -> None:
     """Write a PNG with one panel per noise condition: per arm a line, its shaded 95 % interval, its name at the end.
 
     panels: condition -> arm -> curve. An arm keeps colour and marker in all panels, by order of first appearance; each
@@ -157,7 +159,7 @@ def bench_figure(panels: Mapping[str, Mapping[str, Curve]], title: str, ylabel: 
             _name_line_ends(axes, _draw_curves(axes, curves, PALETTE, arms), step=0.06)
             axes.set_title(plain_label(condition, 60), loc="left", parse_math=False)
             axes.set_ylabel(plain_label(ylabel, 40), parse_math=False)
-            axes.set_xlabel("reads bought")
+            axes.set_xlabel(plain_label(xlabel, 40), parse_math=False)
         figure.text(0.2 / width, 1 - 0.15 / height, "\n".join(heading), fontsize=13, va="top", parse_math=False)
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 

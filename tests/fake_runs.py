@@ -22,7 +22,9 @@ def fake_results(config: Config) -> dict[str, Any]:
     rng = generator(config.seed, "fake", config.out.name)
     rounds = []
     for number in range(config.active.rounds + 1):
-        per_class = [{"class": name, "recall": float(rng.random())} for name in ("dark", "bright")]
+        per_class = [
+            {"class": name, "recall": float(rng.random()), "f1": float(rng.random())} for name in ("dark", "bright")
+        ]
         rounds.append(
             {
                 "round": number,
@@ -39,6 +41,7 @@ def fake_results(config: Config) -> dict[str, Any]:
                     "per_class": [{"class": "dark", "recall": 0.5}, {"class": "bright", "recall": None}],
                 },
                 "label_accuracy": float(rng.random()),
+                "estimated_rate": float(rng.random()),
             }
         )
     return {

@@ -23,12 +23,16 @@ from scipy import stats
 
 import overread.bench
 import overread.data.cache
+from overread.arrays.metrics import classification_metrics
+from overread.arrays.statistics import reads_to_stay_above
 from overread.bench import run_bench
-from overread.comparison import run_scores, write_tables
+from overread.comparison import write_tables
 from overread.config import Config
 from overread.errors import ConfigError, RunError
 from overread.files import write_json
 from overread.grid import plan_runs, read_grid
+from overread.outcomes import run_scores
+from overread.results import round_file, write_scores
 from overread.rng import generator
 
 ROOT = Path(__file__).parent.parent
@@ -176,6 +180,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown exclusion": ({"exclude": [{"noise": "lo"}]}, "noise 'lo', which the grid does not have: did you mean low"),
     "unknown number": ({"exclude": [{"noise": 0.5}]}, "noise '0.5', which the grid does not have: known are low"),
     "truth as a seed": ({"exclude": [{"seed": True}]}, "seed 'True', which the grid does not have"),
+    "hindsight of an arm": ({"hindsight": {"a": "b"}}, "makes the arm 'a', which is one of the arms: rename it"),
+    "hindsight of nothing": ({"hindsight": {"c": "bb"}}, "takes the arm 'bb', .* does not have: did you mean b"),
+    "shapeless hindsight": ({"hindsight": ["a"]}, "hindsight of the grid must name arms"),
     "shapeless exclusion": ({"exclude": {"arm": "a"}}, "exclude of the grid must be a list"),
     "nothing left": ({"exclude": [{"dataset": "tiny"}]}, "leave no run"),
     "folders clash": ({"arms": {"a": {}, "A!": {}}}, "would share the run folder tiny--low--a--seed0"),
@@ -251,8 +258,9 @@ def test_the_committed_grids_are_valid(grid: Path, tmp_path: Path, monkeypatch: 
         "vog-finetune": 2 * 3 * 3,
         "finetune": 3 * 3,
         "finetune-full": 2 * 2 * 3 * 3,
-        "fewer-reads": 14 * 8 * 5,
-        "fewer-reads-development": 10 * 10 * 3,
+        "fewer-reads": 14 * 9 * 5,
+        "fewer-reads-development": 10 * 12 * 3,
+        "ablation-development": 10 * 13 * 3,
     }
     assert len(runs) == expected[grid.stem]
 
@@ -503,22 +511,34 @@ def test_tables_agree_with_scipy(tmp_path: Path, images: Path) -> None:
     for arm, values in areas.items():
         half = stats.t.ppf(0.975, 3) * stats.sem(values)
         row = next(line for line in text.splitlines() if line.startswith(f"| {arm} | 4 | 8 |"))
-        assert row.split(" | ")[5] == f"{values.mean():.3f} ± {half:.3f}"
+        assert row.split(" | ")[7] == f"{values.mean():.3f} ± {half:.3f}"
+        # 5 % of 40 items are 2 reads, half way to the first round; 10 % are that round.
+        rounds = [[entry["test"]["macro_f1"] for entry in results[arm, seed]["rounds"]] for seed in range(4)]
+        assert row.split(" | ")[4].startswith(f"{np.mean([(a + b) / 2 for a, b, _ in rounds]):.3f} ± ")
+        assert row.split(" | ")[5].startswith(f"{np.mean([b for _, b, _ in rounds]):.3f} ± ")
+    assert "20 % read" not in text  # all reads together are as many: the last round
     p = {arm: stats.ttest_rel(areas[arm], areas["margin"]).pvalue for arm in ("random", "bald")}
     low, high = sorted(p, key=lambda arm: p[arm])
     adjusted = {low: min(1, 2 * p[low]), high: max(min(1, 2 * p[low]), p[high])}
+    found = list(csv.DictReader((tmp_path / "out/differences.csv").read_text().splitlines()))
     for arm, value in adjusted.items():
         difference = areas[arm] - areas["margin"]
         interval = stats.t.interval(0.95, 3, difference.mean(), stats.sem(difference))
         row = [line for line in text.splitlines() if line.startswith(f"| {arm} | 4 |")][-1]
-        wanted = f"{difference.mean():+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}] | {value:.3f} |"
-        assert wanted in row
+        star = " \\*" if value < 0.05 else ""
+        assert f"| {difference.mean():+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]{star} |" in row
+        line = next(line for line in found if line["arm"] == arm and line["score"] == "area")
+        numbers = [float(line[key]) for key in ("difference", "low", "high", "corrected_p")]
+        assert numbers == pytest.approx([difference.mean(), *interval, value])
 
     # The rarest class by training counts is the second one; its presumed-clean recall is null in every run.
-    rare = np.mean([results["bald", seed]["rounds"][-1]["test"]["per_class"][1]["recall"] for seed in range(4)])
-    cells = next(line for line in text.splitlines() if line.startswith("| bald | 4 | 8 |")).split(" | ")
-    assert cells[8].startswith(f"{rare:.3f} ± ")
-    assert cells[9] == "–"
+    rare = [results["bald", seed]["rounds"][-1]["test"]["per_class"][1] for seed in range(4)]
+    cells = [line for line in text.splitlines() if line.startswith("| bald | 4 | 8 |")][1].split(" | ")
+    assert cells[3].startswith(f"{np.mean([row['recall'] for row in rare]):.3f} ± ")
+    assert cells[4].startswith(f"{np.mean([row['f1'] for row in rare]):.3f} ± ")
+    assert "presumed clean, no read" not in text
+    errors = [abs(results["bald", seed]["rounds"][0]["estimated_rate"] - 0.2) for seed in range(4)]
+    assert cells[5].startswith(f"{np.mean(errors):.3f} ± ")
     assert "rarest class bright (10 training items)" in text
 
     lines = list(csv.DictReader((tmp_path / "out/results.csv").read_text().splitlines()))
@@ -546,16 +566,20 @@ def test_one_seed_has_no_interval_and_an_arm_without_pairs_no_comparison(tmp_pat
 
 def test_a_curve_goes_on_flat_where_the_pool_ran_empty() -> None:
     def entry(bought: int, score: float | None) -> dict[str, Any]:
-        test = {"macro_f1": score, "balanced_accuracy": None, "per_class": [{"recall": None}]}
+        test = {"macro_f1": score, "balanced_accuracy": None, "per_class": [{"recall": None, "f1": None}]}
         return {"bought": bought, "test": test, "selection": None, "label_accuracy": 0.5}
 
     results: dict[str, Any] = {
         "rounds": [entry(0, 0.0), entry(10, 1.0), entry(10, 1.0)],
-        "dataset": {"train_counts": [3]},
+        "dataset": {"train_counts": [3], "n_train": 100},
+        "noise": {"rate": 0.3, "estimated_rate": 0.1},
         "leak": {"revealed": 12, "changed": 4},
     }
     scores = run_scores(results, planned_reads=20)
     assert scores["area"] == 0.75
+    assert (scores["macro_f1_at_5"], scores["macro_f1_at_10"]) == (0.5, 1.0)
+    assert np.isnan(scores["macro_f1_at_20"])
+    assert scores["rate_error"] == pytest.approx(0.2)  # an earlier version wrote no estimate in every round
     assert (scores["reads"], scores["free"]) == (10, 12)
     assert np.isnan(scores["rare_recall"])
     assert np.isnan(scores["rare_kept"])
@@ -563,12 +587,85 @@ def test_a_curve_goes_on_flat_where_the_pool_ran_empty() -> None:
     assert np.isnan(run_scores(results, planned_reads=20)["area"])
 
 
+def test_an_arm_with_hindsight_is_the_best_adjustment_of_another_arms_runs(tmp_path: Path, images: Path) -> None:
+    out = tmp_path / "out"
+    grid = write_grid(tmp_path, images, seeds=[0, 1], hindsight={"a, adjusted": "a"})
+    results = write_runs(out, grid)
+    prior, names, rng = np.array([0.75, 0.25]), ["dark", "bright"], generator(0, "test scores")
+    best: dict[int, list[float]] = {0: [], 1: []}
+    for seed, number in [(seed, number) for seed in (0, 1) for number in range(3)]:
+        reference = rng.integers(0, 2, 20)
+        probs = rng.dirichlet([4, 1], 20)
+        columns = {"id": np.arange(20).astype(str), "reference": reference}
+        write_scores(round_file(out / f"runs/tiny--low--a--seed{seed}", "test", number), columns, probs)
+        tried = [
+            classification_metrics(reference, (odds := probs / prior ** (step / 10)) / odds.sum(axis=1)[:, None], names)
+            for step in range(16)
+        ]
+        best[seed].append(max(scores["macro_f1"] for scores in tried))
+    text = write_tables(out).read_text()
+    assert "2 of 2 runs complete" not in text
+    assert "4 of 4 runs complete, 0.0 hours" in text  # no run of its own
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| a, adjusted | 2 |")]
+    assert len(rows) == 3  # scores, rare classes, differences
+    assert rows[0][6].startswith(f"{np.mean([scores[-1] for scores in best.values()]):.3f}")
+    labels = np.mean([results["a", seed]["rounds"][-1]["label_accuracy"] for seed in (0, 1)])
+    assert rows[0][9].startswith(f"{labels:.3f}")  # what is exported is that of the other arm
+    lines = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+    found = [
+        float(line["value"])
+        for line in lines
+        if line["arm"] == "a, adjusted" and line["seed"] == "1" and line["metric"] == "test.macro_f1"
+    ]
+    assert found == pytest.approx(best[1])
+    strengths = {float(line["value"]) for line in lines if line["metric"] == "test.adjustment"}
+    assert strengths <= {step / 10 for step in range(16)}
+    assert "upper bound" in text
+
+    round_file(out / "runs/tiny--low--a--seed1", "test", 2).unlink()
+    with pytest.raises(RunError, match=r"round-002.parquet, .* is lost: `overread simulate .* makes it again"):
+        write_tables(out)
+
+
+def test_means_over_conditions_count_every_condition_once_and_pair_by_seed(tmp_path: Path, images: Path) -> None:
+    out = tmp_path / "out"
+    noise = {"low": {"noise.rate": 0.1}, "high": {"noise.rate": 0.3}}
+    grid = read_grid(write_grid(tmp_path, images, noise=noise, seeds=[0, 1, 2], exclude=[{"noise": "low", "seed": 2}]))
+    runs = plan_runs(grid, out)
+    overread.bench._write_plan(out, grid, runs, "overread bench", 2, 1)
+    last: dict[tuple[str, str, int], float] = {}
+    curves: dict[tuple[str, str, int], list[float]] = {}
+    for run in runs:
+        results = fake_results(run.config)
+        write_json(out / "runs" / run.slug / "results.json", results)
+        curves[run.arm, run.noise, run.seed] = [entry["test"]["macro_f1"] for entry in results["rounds"]]
+        last[run.arm, run.noise, run.seed] = curves[run.arm, run.noise, run.seed][-1]
+    text = write_tables(out).read_text().split("## tiny")[0]
+    row = next(line.split(" | ") for line in text.splitlines() if line.startswith("| b | 2 |"))
+    low = np.mean([last["b", "low", seed] for seed in (0, 1)])
+    high = np.mean([last["b", "high", seed] for seed in (0, 1, 2)])
+    assert row[5] == f"{(low + high) / 2:.3f}"
+
+    # Seed 2 is in one condition alone, and stays out of the pairs.
+    found = list(csv.DictReader((out / "differences.csv").read_text().splitlines()))
+    line = next(line for line in found if line["noise"] == "" and line["score"] == "macro_f1")
+    pairs = [np.mean([last["b", n, seed] - last["a", n, seed] for n in noise]) for seed in (0, 1)]
+    interval = stats.ttest_1samp(pairs, 0).confidence_interval(0.95)
+    assert (line["conditions"], line["pairs"]) == ("2", "2")
+    assert [float(line[key]) for key in ("difference", "low", "high")] == pytest.approx([np.mean(pairs), *interval])
+    mean = np.mean([[curves["b", n, seed] for seed in (0, 1)] for n in noise], axis=(0, 1))
+    target = float(np.mean([[last["a", n, seed] for seed in (0, 1)] for n in noise]))
+    needed = next(line for line in found if line["noise"] == "" and line["score"] == "reads_needed")["difference"]
+    assert float(needed) == pytest.approx(reads_to_stay_above(np.array([0.0, 0.5, 1.0]), mean, target))
+    assert (out / "overall.png").stat().st_size > 1000
+
+
 def test_names_cannot_break_the_table(tmp_path: Path, images: Path) -> None:
     arms: dict[str, dict[str, Any]] = {"a": {}, "b | $x$": {"lnl.epochs": 3}}
     write_runs(tmp_path / "out", write_grid(tmp_path, images, arms=arms))
     text = write_tables(tmp_path / "out").read_text()
     tables = [block.splitlines() for block in text.split("### ")[1].split("\n\n") if block.startswith("| ")]
-    assert len(tables) == 2
+    assert len(tables) == 3
     for table in tables:
         assert len({len(re.split(r"(?<!\\)\|", line)) for line in table}) == 1
         assert sum("b \\| $x$" in line for line in table) == 1

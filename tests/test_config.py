@@ -83,6 +83,8 @@ ALTERNATIVES: dict[str, Any] = {
     "lnl.vog_window": 3,
     "lnl.optimizer": "adamw",
     "lnl.prior_adjustment": 0.25,
+    "lnl.noise_matrix": "free",
+    "lnl.reader_error": 0.05,
     "lnl.vog_normalise": "class",
     "lnl.vog_source": "evaluation",
     "lnl.clean_set": "last-epoch",

@@ -135,3 +135,37 @@ def test_phase_2_of_networks_begins_where_a_shared_phase_1_ended(tmp_path: Path)
 def test_a_label_leak_has_nothing_to_reveal() -> None:
     with pytest.raises(ConfigError, match=r"active.label_leak .* lnl.method=noise-model"):
         load_config(settings=["lnl.method=noise-model", "active.label_leak=true"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["preset=paper", "lnl.noise_matrix=free"], "lnl.noise_matrix belongs to lnl.method=noise-model"),
+        (["preset=cross-entropy", "lnl.reader_error=0"], "lnl.reader_error belongs to lnl.method=noise-model"),
+        (["lnl.noise_matrix=none"], r"no label is doubted, .* active.sampler=macro-f1 has nothing"),
+        (
+            ["lnl.noise_matrix=none", "active.sampler=entropy", "lnl.reader_error=0.1"],
+            "lnl.reader_error is not read with lnl.noise_matrix=none",
+        ),
+        (["lnl.noise_matrix=fre"], "did you mean free"),
+        (["lnl.reader_error=1"], r"lnl.reader_error=1 cannot be used"),
+    ],
+)
+def test_parts_that_nothing_would_read_are_refused(settings: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_config(settings=settings)
+
+
+def test_without_a_noise_matrix_labels_stay_but_where_somebody_read(tmp_path: Path) -> None:
+    parts = ("lnl.method=noise-model", "lnl.noise_matrix=none", "active.sampler=label-quality")
+    config = tiny_config(tmp_path, *parts, "noise.rate=0.4")
+    results = simulate(config)
+    before, after = table(config, "scores", 0), table(config, "scores", 2)
+    bought = after["bought"].astype(bool)
+    assert bought.sum() == 10
+    np.testing.assert_array_equal(after["exported"][bought], after["reference"][bought])
+    np.testing.assert_array_equal(after["exported"][~bought], after["given"][~bought])
+    # Read were the items whose label is least likely by models that did not train on them.
+    first = set(np.argsort(before["label_quality"], kind="stable")[:5])
+    assert first <= set(np.flatnonzero(bought))
+    assert results["rounds"][-1]["estimated_rate"] < 0.01

@@ -21,6 +21,7 @@ from overread.arrays.noise import symmetric_matrix
 
 __all__ = [
     "FIRST_ITERATIONS",
+    "LATER_ITERATIONS",
     "Channel",
     "Held",
     "Projection",
@@ -29,6 +30,7 @@ __all__ = [
     "fitting_threads",
     "fold_weights",
     "held_out",
+    "held_out_factor",
     "likelihood_of",
     "loss_and_gradient",
     "projection_of",
@@ -235,6 +237,11 @@ def held_out(channel: Channel, W: FloatArray, matrices: FloatArray, factor: floa
     q /= evidence
     rate = 1.0 - float(q[channel.given, np.arange(len(channel.given))].mean())
     return Held(matrices[-1], q.mean(axis=1), rate, p, q, float(np.log(evidence).mean()), factor)
+
+
+def held_out_factor(channel: Channel, W: FloatArray, matrices: FloatArray) -> float:
+    """The factor of the logits under which what is known of held-out items is most likely, the matrices as they are."""
+    return _calibrated(_held_out_logits(channel, W, _members(channel)), likelihood_of(channel, matrices))[1]
 
 
 def _members(channel: Channel) -> list[IntArray]:

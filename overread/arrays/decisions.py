@@ -1,12 +1,22 @@
-"""What to conclude from class probabilities: posteriors, and which labels to believe."""
+"""What to conclude from class probabilities: posteriors, which labels to believe, how far to favour rare classes."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import softmax
 
 from overread.arrays import BoolArray, FloatArray, IntArray
+from overread.errors import DataError
 
-__all__ = ["adjusted_decision", "believed", "geometric_mean", "label_posterior", "posterior_of", "prior_adjusted"]
+__all__ = [
+    "adjusted_decision",
+    "adjustment_in_hindsight",
+    "believed",
+    "geometric_mean",
+    "label_posterior",
+    "posterior_of",
+    "prior_adjusted",
+]
 
 # A probability is never quite 0: the logarithm of one would settle every mean.
 LEAST = 1e-12
@@ -66,7 +76,8 @@ def geometric_mean(several: Sequence[FloatArray]) -> FloatArray:
     >>> geometric_mean([np.array([[0.9, 0.1]]), np.array([[0.1, 0.9]])]).tolist()
     [[0.5, 0.5]]
     """
-    return _normalised(np.mean([np.log(np.maximum(probs, LEAST)) for probs in several], axis=0))
+    found: FloatArray = softmax(np.mean([np.log(np.maximum(probs, LEAST)) for probs in several], axis=0), axis=1)
+    return found
 
 
 def posterior_of(probs: FloatArray, log_likelihood: FloatArray) -> FloatArray:
@@ -75,18 +86,45 @@ def posterior_of(probs: FloatArray, log_likelihood: FloatArray) -> FloatArray:
     probs: (N, C) `P(true | x)`.  log_likelihood: (N, C) log `P(given label and reads | true = c)`, up to a constant of
     the row.
     """
-    return _normalised(np.log(np.maximum(probs, LEAST)) + log_likelihood)
-
-
-def prior_adjusted(probs: FloatArray, prior: FloatArray, exponent: float) -> FloatArray:
-    """`probs` (N, C) over `prior ** exponent` (C,), rows sum to one: 0 = as they are, 1 = all classes equally frequent.
-
-    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021.
-    """
-    return _normalised(np.log(np.maximum(probs, LEAST)) - exponent * np.log(np.maximum(prior, SMALLEST_PRIOR)))
-
-
-def _normalised(logits: FloatArray) -> FloatArray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: FloatArray = shifted / shifted.sum(axis=1, keepdims=True)
+    found: FloatArray = softmax(np.log(np.maximum(probs, LEAST)) + log_likelihood, axis=1)
     return found
+
+
+def prior_adjusted(probs: FloatArray, prior: FloatArray, strength: float) -> FloatArray:
+    """`probs` (N, C) over `prior` (C,) to the power of `strength`, in float64, rows sum to one: logit adjustment.
+
+    strength: 0 = as they are, 1 = as if all classes were equally frequent (Menon et al., "Long-tail learning via logit
+    adjustment", ICLR 2021).  DataError where the prior of a class is not above 0.
+
+    >>> prior_adjusted(np.array([[0.8, 0.2]]), np.array([0.8, 0.2]), 1.0).tolist()
+    [[0.5, 0.5]]
+    """
+    if not (prior > 0).all():
+        raise DataError(f"class {int(np.argmin(prior > 0))} has a prior of {prior.min()}: give numbers above 0")
+    with np.errstate(divide="ignore"):
+        logits = np.log(probs.astype(np.float64)) - strength * np.log(prior)
+    adjusted: FloatArray = softmax(logits, axis=1)
+    return adjusted
+
+
+def adjustment_in_hindsight(
+    reference: IntArray, probs: FloatArray, prior: FloatArray, strengths: Sequence[float]
+) -> float:
+    """The one of `strengths` whose `prior_adjusted` probabilities have the largest macro-F1; ties: the first.
+
+    reference: (N,) true classes of the items that `probs` (N, C) are of.  It sees what it is judged by, so what it
+    gives is an upper bound of any rule of this form, and no method.  Macro-F1 as in `classification_metrics`.
+
+    >>> probs = np.array([[0.9, 0.1], [0.6, 0.4]])
+    >>> adjustment_in_hindsight(np.array([0, 1]), probs, np.array([0.75, 0.25]), [0.0, 0.5, 1.0])
+    0.5
+    """
+    n_classes = probs.shape[1]
+
+    def macro_f1(strength: float) -> float:
+        predicted = prior_adjusted(probs, prior, strength).argmax(axis=1)
+        hits = np.bincount(reference[reference == predicted], minlength=n_classes)
+        size = np.bincount(reference, minlength=n_classes) + np.bincount(predicted, minlength=n_classes)
+        return float((2 * hits[size > 0] / size[size > 0]).mean())
+
+    return max(strengths, key=macro_f1)

@@ -16,12 +16,15 @@ from threadpoolctl import threadpool_limits
 from overread.arrays import BoolArray, FloatArray, IntArray
 from overread.arrays.channel import (
     FIRST_ITERATIONS,
+    LATER_ITERATIONS,
     Channel,
     Held,
     expectation_maximisation,
+    fit_weights,
     fitting_threads,
     fold_weights,
     held_out,
+    held_out_factor,
     projection_of,
     start_rates,
     stratified_folds,
@@ -30,13 +33,20 @@ from overread.arrays.decisions import SMALLEST_PRIOR
 from overread.arrays.estimation import items_to_estimate
 from overread.arrays.noise import checked_labels, symmetric_matrix
 from overread.arrays.rows import RowArray, row_slices
-from overread.errors import DataError
+from overread.errors import ConfigError, DataError
 
 __all__ = ["Belief", "NoiseModel"]
 
 # Pseudo-items that pull a free, a nearly symmetric and a symmetric matrix towards symmetric noise.
 FREE, NEARLY, SYMMETRIC = 20.0, 200.0, 5000.0
 ASSUMPTIONS = (FREE, NEARLY, SYMMETRIC)
+# Labels are right: a matrix that nothing moves.
+NONE = np.inf
+# What noise matrices may be asked for, and the assumptions that stand side by side then.
+NOISE_MATRICES = {"chosen": ASSUMPTIONS, "free": (FREE,), "symmetric": (SYMMETRIC,), "none": (NONE,)}
+# Share of wrong labels where none is thought wrong, and least share of wrong reads: a label that was thought
+# impossible would be infinitely unlikely.
+NO_NOISE = 1e-12
 # Nats by which another assumption must explain the reads better than symmetric noise.
 MARGIN = 5.0
 # Fewer reads, all of them of suspicious items, can make a free matrix rename whole classes.
@@ -72,7 +82,7 @@ class Belief(NamedTuple):
     rate: float
     """Share of given labels that are wrong, 0 .. 1."""
     assumption: str
-    """On the noise matrix: symmetric, nearly symmetric or free."""
+    """On the noise matrix: symmetric, nearly symmetric, free or none."""
     penalty: float
     score: float
     """Mean log probability of given labels and reads of held-out items, nats, higher is better."""
@@ -88,21 +98,37 @@ class _Fit(NamedTuple):
     held: Held
 
 
-NAMES = {FREE: "free", NEARLY: "nearly symmetric", SYMMETRIC: "symmetric"}
+NAMES = {FREE: "free", NEARLY: "nearly symmetric", SYMMETRIC: "symmetric", NONE: "none"}
 
 
 class NoiseModel:
     """The state of the method `noise-model` on N items with frozen features.
 
     features: (N, D) finite floats.  given: (N,) in 0 .. C-1.  rng: draws the folds.  threads: that fit side by side;
-    they change nothing but the time.  `state` is complete: what is restored goes on to the same numbers.  Time and
-    memory are linear in N.
-    Errors: DataError for shapes that do not fit, no items, numbers that are not finite.
+    they change nothing but the time.  noise_matrix: chosen by the reads, or symmetric or free whatever they say; none
+    = a plain cross-fitted softmax regression on labels, of which a read replaces the given one.  reader_error: share
+    of wrong reads, estimated where none is said.  `state` is complete: what is restored goes on to the same numbers.
+    Time and memory are linear in N.
+    Errors: DataError for shapes that do not fit, no items, numbers that are not finite; ConfigError for another
+    noise matrix, or for readers who are not better than chance.
     """
 
     def __init__(
-        self, features: RowArray, given: IntArray, n_classes: int, rng: np.random.Generator, threads: int = 1
+        self,
+        features: RowArray,
+        given: IntArray,
+        n_classes: int,
+        rng: np.random.Generator,
+        threads: int = 1,
+        *,
+        noise_matrix: str = "chosen",
+        reader_error: float | None = None,
     ) -> None:
+        if noise_matrix not in NOISE_MATRICES:
+            raise ConfigError(f"noise matrix {noise_matrix!r} is unknown: known are {', '.join(NOISE_MATRICES)}")
+        if reader_error is not None and not 0 <= reader_error < max(1, n_classes - 1) / max(2, n_classes):
+            raise ConfigError(f"readers who err in a share of {reader_error} say nothing of {n_classes} classes")
+        self._assumptions = NOISE_MATRICES[noise_matrix]
         self.given = checked_labels(given, n_classes, "given labels")
         if len(features.shape) != 2 or len(features) != len(given) or len(given) == 0:
             raise DataError(f"features have shape {features.shape} for {len(given)} given labels; give one row each")
@@ -120,7 +146,9 @@ class NoiseModel:
         self._fits: dict[float, _Fit] = {}
         self._read: BoolArray = np.zeros(len(given), dtype=bool)
         self._votes: FloatArray = np.zeros((n_classes, len(given)))
-        self.reader_error = self._error_seen = ERROR_PRIOR[0] / sum(ERROR_PRIOR)
+        self._known_error = reader_error
+        self.reader_error = ERROR_PRIOR[0] / sum(ERROR_PRIOR) if reader_error is None else max(reader_error, NO_NOISE)
+        self._error_seen = self.reader_error
 
     # ---- fitting
 
@@ -130,6 +158,8 @@ class NoiseModel:
         fold, n_folds = stratified_folds(self.given[part], np.random.default_rng(0))
         sample = Channel(self._X[part], self.given[part], fold, _with_all(fold_weights(fold, n_folds)), self.n_classes)
         starts = start_rates(self.n_classes)
+        if self._assumptions == (NONE,):
+            starts = [min(NO_NOISE, starts[0])]
 
         def searched(shrinkage: float) -> _Fit:
             fits = [self._from(sample, shrinkage, penalty, starts[0], SEARCH_ROUNDS) for penalty in PENALTIES]
@@ -138,7 +168,7 @@ class NoiseModel:
             best = max(fits, key=lambda fit: fit.held.score)
             return self._continued(self._channel(), best, best.penalty, UPDATE_ROUNDS)
 
-        for fit in self._map(searched, ASSUMPTIONS):
+        for fit in self._map(searched, self._assumptions):
             self._fits[fit.shrinkage] = fit
 
     def update(self, positions: IntArray, labels: IntArray, reconsider: bool = True) -> None:
@@ -170,10 +200,10 @@ class NoiseModel:
             penalty = float(np.clip(fit.penalty * factor, LEAST_PENALTY, LARGEST_PENALTY))
             return self._continued(channel, fit, penalty, UPDATE_ROUNDS)
 
-        jobs = [(shrinkage, "on") for shrinkage in ASSUMPTIONS]
+        jobs = [(shrinkage, "on") for shrinkage in self._assumptions]
         if reconsider and self._enough_reads():
-            jobs += [(shrinkage, how) for shrinkage in ASSUMPTIONS for how in ("less", "more")]
-            jobs += [(shrinkage, "counted") for shrinkage in (FREE, NEARLY)]
+            jobs += [(shrinkage, how) for shrinkage in self._assumptions for how in ("less", "more")]
+            jobs += [(shrinkage, "counted") for shrinkage in self._assumptions if shrinkage in (FREE, NEARLY)]
         found: dict[float, _Fit] = {}
         for fit in self._map(updated, jobs):
             best = found.get(fit.shrinkage)
@@ -189,9 +219,13 @@ class NoiseModel:
 
     def _channel(self) -> Channel:
         weights = _with_all(fold_weights(self._fold, self._n_folds))
-        reads = self._likelihood_of_reads() if self._read.any() else None
         counts = np.where(self._read, READ_WEIGHT, 1.0)
-        return Channel(self._X, self.given, self._fold, (weights * counts).astype(np.float32), self.n_classes, reads)
+        weights = (weights * counts).astype(np.float32)
+        if self._assumptions == (NONE,):
+            labels = np.where(self._read, self._votes.argmax(axis=0), self.given)
+            return Channel(self._X, labels, self._fold, weights, self.n_classes)
+        reads = self._likelihood_of_reads() if self._read.any() else None
+        return Channel(self._X, self.given, self._fold, weights, self.n_classes, reads)
 
     def _likelihood_of_reads(self) -> FloatArray:
         """`P(reads of n | true = y)`, (C, N), up to a factor; 1 where nobody read."""
@@ -203,6 +237,8 @@ class NoiseModel:
 
     def _update_reader_error(self) -> None:
         """Set the share of wrong reads to what the posterior thinks of them, drawn towards `ERROR_PRIOR`."""
+        if self._known_error is not None:
+            return
         wrong = float((self._votes * (1.0 - self._chosen().held.posterior)).sum())
         self.reader_error = (ERROR_PRIOR[0] + wrong) / (sum(ERROR_PRIOR) + float(self._votes.sum()))
 
@@ -222,13 +258,11 @@ class NoiseModel:
         matrix = symmetric_matrix(self.n_classes, start) if isinstance(start, float) else start
         W = np.zeros((n_models, self.n_classes, channel.X.shape[1]))
         matrices = np.stack([matrix] * n_models)
-        found = expectation_maximisation(channel, W, matrices, penalty, shrinkage, rounds, FIRST_ITERATIONS)
-        return _fit(channel, shrinkage, penalty, *found)
+        return _fitted(channel, shrinkage, penalty, W, matrices, rounds, FIRST_ITERATIONS)
 
     def _continued(self, channel: Channel, fit: _Fit, penalty: float, rounds: int) -> _Fit:
         """`fit` again, from where it stands, on what is known now."""
-        found = expectation_maximisation(channel, fit.W, fit.matrices, penalty, fit.shrinkage, rounds)
-        return _fit(channel, fit.shrinkage, penalty, *found)
+        return _fitted(channel, fit.shrinkage, penalty, fit.W, fit.matrices, rounds, LATER_ITERATIONS)
 
     def _map(self, work: Callable[[Job], _Fit], jobs: Iterable[Job]) -> list[_Fit]:
         with fitting_threads(self._threads) as pool:
@@ -239,7 +273,7 @@ class NoiseModel:
     def _chosen(self) -> _Fit:
         """The fit of the assumption that explains the reads best; the symmetric one while there are few of them."""
         if not self._enough_reads():
-            return self._fits[SYMMETRIC]
+            return self._fits[max(self._assumptions)]
         return max(
             reversed(self._fits.values()),
             key=lambda fit: self._explained(fit) + (MARGIN if fit.shrinkage == SYMMETRIC else 0.0),
@@ -250,7 +284,7 @@ class NoiseModel:
 
     def _merit(self, fit: _Fit) -> float:
         """How good a fit is among those of one assumption: where there are enough reads, they count most."""
-        if not self._enough_reads():
+        if not self._enough_reads() or fit.shrinkage == NONE:
             return fit.held.score
         return self._explained(fit) + GIVEN_WEIGHT * len(self.given) * fit.held.score
 
@@ -317,16 +351,31 @@ class NoiseModel:
         self.reader_error = float(arrays["reader_error"][0])
         channel = self._channel()
         self._fits = {}
-        for shrinkage in ASSUMPTIONS:
+        for shrinkage in self._assumptions:
             W, matrices = (arrays[f"{NAMES[shrinkage]}/{part}"] for part in ("W", "matrices"))
             penalty, factor = (float(value) for value in arrays[f"{NAMES[shrinkage]}/penalty_and_factor"])
             self._fits[shrinkage] = _Fit(shrinkage, penalty, W, matrices, held_out(channel, W, matrices, factor))
         self._error_seen, self.reader_error = (float(value) for value in arrays["reader_error"])
 
 
-def _fit(channel: Channel, shrinkage: float, penalty: float, W: FloatArray, matrices: FloatArray, held: Held) -> _Fit:
+def _fitted(
+    channel: Channel,
+    shrinkage: float,
+    penalty: float,
+    W: FloatArray,
+    matrices: FloatArray,
+    rounds: int,
+    iterations: int,
+) -> _Fit:
+    """The fit after `rounds` from `W` and `matrices` on; `iterations`: of L-BFGS in the first."""
+    if shrinkage == NONE:
+        W = fit_weights(channel, W, matrices, penalty, iterations + (rounds - 1) * LATER_ITERATIONS)
+        factor = held_out_factor(channel, W, matrices)
+    else:
+        W, matrices, held = expectation_maximisation(channel, W, matrices, penalty, shrinkage, rounds, iterations)
+        factor = held.factor
     # Said again from what is kept, so that a restored fit says the same.
-    return _Fit(shrinkage, penalty, W, matrices, held_out(channel, W, matrices, held.factor))
+    return _Fit(shrinkage, penalty, W, matrices, held_out(channel, W, matrices, factor))
 
 
 def _with_all(weights: FloatArray) -> FloatArray:

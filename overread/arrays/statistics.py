@@ -8,7 +8,15 @@ from scipy import stats
 from overread.arrays import FloatArray, IntArray
 from overread.errors import ConfigError, DataError
 
-__all__ = ["PairedComparison", "area_under_budget_curve", "holm", "mean_interval", "paired_comparison"]
+__all__ = [
+    "PairedComparison",
+    "area_under_budget_curve",
+    "holm",
+    "mean_interval",
+    "paired_comparison",
+    "reads_to_stay_above",
+    "score_at",
+]
 
 
 class PairedComparison(NamedTuple):
@@ -62,7 +70,7 @@ def paired_comparison(a: FloatArray, b: FloatArray, confidence: float = 0.95) ->
     return PairedComparison(difference, low, high, p_value)
 
 
-def area_under_budget_curve(reads: IntArray, score: FloatArray) -> float:
+def area_under_budget_curve(reads: FloatArray | IntArray, score: FloatArray) -> float:
     """Area under the score over the reads bought, divided by the range of the reads: a mean score over the budget.
 
     reads: (R,), strictly increasing; score: (R,). Trapezoids, so a constant curve gives its constant and unequal
@@ -72,15 +80,53 @@ def area_under_budget_curve(reads: IntArray, score: FloatArray) -> float:
     >>> area_under_budget_curve(np.array([0, 10, 20]), np.array([0.0, 1.0, 1.0]))
     0.75
     """
+    _check_curve(reads, score)
+    if len(reads) == 1:
+        return float(score[0])
+    return float(np.trapezoid(score, reads) / (reads[-1] - reads[0]))
+
+
+def score_at(reads: FloatArray, score: FloatArray, at: float) -> float:
+    """The score after `at` reads: on the line between the points beside it, beyond the ends that of the end.
+
+    reads, score: (R,) as in `area_under_budget_curve`.
+
+    >>> score_at(np.array([0.0, 10.0]), np.array([0.2, 0.4]), 5.0)
+    0.30000000000000004
+    """
+    _check_curve(reads, score)
+    return float(np.interp(at, reads, score))
+
+
+def reads_to_stay_above(reads: FloatArray, score: FloatArray, target: float) -> float:
+    """Fewest reads from which on the curve is never below `target`; infinity where it ends below.
+
+    reads, score: (R,) as in `area_under_budget_curve`; straight lines between the points.  A curve that passes the
+    target and falls below it again has not reached it: whoever buys the reads does not know when to stop.
+
+    >>> reads_to_stay_above(np.array([0.0, 10.0, 20.0]), np.array([0.0, 0.5, 0.75]), 0.25)
+    5.0
+    """
+    _check_curve(reads, score)
+    if np.isnan(score).any() or np.isnan(target):
+        return np.nan
+    below = np.flatnonzero(score < target)
+    if not len(below):
+        return float(reads[0])
+    last = below[-1]
+    if last == len(score) - 1:
+        return np.inf
+    share = (target - score[last]) / (score[last + 1] - score[last])
+    return float(reads[last] + share * (reads[last + 1] - reads[last]))
+
+
+def _check_curve(reads: FloatArray | IntArray, score: FloatArray) -> None:
     if reads.shape != score.shape or reads.ndim != 1 or len(reads) == 0:
         raise DataError(f"reads of shape {reads.shape} and scores of shape {score.shape}: not a curve")
     steps = np.diff(reads)
     if (steps <= 0).any():
         at = int(np.argmax(steps <= 0))
         raise DataError(f"reads must increase, but {reads[at]} is followed by {reads[at + 1]}; sort, drop repeats")
-    if len(reads) == 1:
-        return float(score[0])
-    return float(np.trapezoid(score, reads) / (reads[-1] - reads[0]))
 
 
 def holm(p_values: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from overread.arrays import FloatArray, IntArray
-from overread.arrays.decisions import geometric_mean, posterior_of, prior_adjusted
+from overread.arrays.decisions import SMALLEST_PRIOR, geometric_mean, posterior_of, prior_adjusted
 from overread.arrays.noise_model import NoiseModel
 from overread.arrays.rows import row_slices
 from overread.config import Config
@@ -50,8 +50,16 @@ class Opinion(NamedTuple):
 def new_noise_model(task: Task, config: Config) -> NoiseModel:
     """A noise model of the training items that has learnt nothing yet."""
     assert task.embeddings is not None
-    rng = generator(config.seed, "noise model")
-    return NoiseModel(task.embeddings.train, task.given, task.n_classes, rng, torch.get_num_threads())
+    error = config.lnl.reader_error
+    return NoiseModel(
+        task.embeddings.train,
+        task.given,
+        task.n_classes,
+        generator(config.seed, "noise model"),
+        torch.get_num_threads(),
+        noise_matrix=config.lnl.noise_matrix,
+        reader_error=None if error == "estimate" else error,
+    )
 
 
 def opinion_of(task: Task, model: NoiseModel, networks: list[Network]) -> Opinion:
@@ -76,7 +84,7 @@ def test_probabilities(
     by_model = np.exp(logits - logits.max(axis=1, keepdims=True))
     by_model /= by_model.sum(axis=1, keepdims=True)
     both = geometric_mean([by_model, _mean_probs(task, networks, "test")])
-    return prior_adjusted(both, prior, adjustment)
+    return prior_adjusted(both, np.maximum(prior, SMALLEST_PRIOR), adjustment)
 
 
 def _mean_probs(task: Task, networks: list[Network], split: str) -> FloatArray:

@@ -6,8 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overread.arrays import BoolArray, FloatArray, IntArray
-from overread.arrays.decisions import believed, geometric_mean, label_posterior, posterior_of, prior_adjusted
+from overread.arrays.decisions import (
+    adjustment_in_hindsight,
+    believed,
+    geometric_mean,
+    label_posterior,
+    posterior_of,
+    prior_adjusted,
+)
+from overread.arrays.metrics import classification_metrics
 from overread.arrays.noise import class_dependent_matrix, symmetric_matrix
+from overread.errors import DataError
 
 quick = settings(deadline=None, max_examples=100)
 # Exact zeros and ties meet often, and weights that are far apart.
@@ -133,11 +142,36 @@ def test_a_geometric_mean_is_between_its_parts(data: st.DataObject, rows: int, n
     np.testing.assert_allclose(geometric_mean([parts[0]] * 3), geometric_mean(parts[:1]), atol=1e-12)
 
 
+@given(case=labelled(), strength=st.floats(0, 2))
 @quick
-@given(st.data(), st.integers(1, 4), st.integers(1, 4))
-def test_all_classes_alike_where_the_prior_is_taken_away(data: st.DataObject, rows: int, n_classes: int) -> None:
-    probs = data.draw(distributions(rows, n_classes))
-    prior = np.arange(1.0, n_classes + 1) / np.arange(1.0, n_classes + 1).sum()
-    np.testing.assert_allclose(prior_adjusted(probs, prior, 0.0), geometric_mean([probs]), atol=1e-12)
-    # An item of which nothing is known but how frequent classes are could be of any.
-    np.testing.assert_allclose(prior_adjusted(prior[None], prior, 1.0), np.full((1, n_classes), 1 / n_classes))
+def test_an_adjustment_divides_by_a_power_of_the_prior(
+    case: tuple[FloatArray, FloatArray, IntArray], strength: float
+) -> None:
+    probs, _, _ = case
+    prior = np.arange(1, probs.shape[1] + 1) / 10
+    found = prior_adjusted(probs, prior, strength)
+    for row, adjusted in zip(probs.tolist(), found.tolist(), strict=True):
+        scaled = [p / float(prior[c]) ** strength for c, p in enumerate(row)]
+        assert adjusted == pytest.approx([value / sum(scaled) for value in scaled], abs=1e-12)
+    assert prior_adjusted(probs, prior, 0.0) == pytest.approx(probs)
+
+
+@given(case=labelled())
+@quick
+def test_hindsight_takes_the_strength_of_largest_macro_f1(case: tuple[FloatArray, FloatArray, IntArray]) -> None:
+    probs, _, reference = case
+    prior = np.arange(1, probs.shape[1] + 1) / 10
+    strengths = [0.0, 0.3, 0.6, 1.0, 1.5]
+    names = [str(c) for c in range(probs.shape[1])]
+    scores = [
+        classification_metrics(reference, prior_adjusted(probs, prior, strength), names)["macro_f1"]
+        for strength in strengths
+    ]
+    found = adjustment_in_hindsight(reference, probs, prior, strengths)
+    assert scores[strengths.index(found)] == pytest.approx(max(scores))
+    assert found == next(s for s, score in zip(strengths, scores, strict=True) if score > max(scores) - 1e-12)
+
+
+def test_a_class_without_a_prior_cannot_be_adjusted() -> None:
+    with pytest.raises(DataError, match=r"class 1 has a prior of 0\.0"):
+        prior_adjusted(np.array([[0.5, 0.5]]), np.array([1.0, 0.0]), 0.5)

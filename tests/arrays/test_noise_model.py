@@ -1,17 +1,20 @@
 """The noise model on blobs whose truth is known, on real digits, on reads of all kinds, and at its edges."""
 
+from typing import Any
+
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
 from sklearn.datasets import load_digits
 
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.channel import projection_of
 from overread.arrays.decisions import SMALLEST_PRIOR
 from overread.arrays.noise import class_dependent_matrix, flip_labels, realised_matrix, symmetric_matrix
-from overread.arrays.noise_model import PENALTIES, Belief, NoiseModel
+from overread.arrays.noise_model import PENALTIES, READ_WEIGHT, Belief, NoiseModel
 from overread.arrays.splits import long_tail
-from overread.errors import DataError
+from overread.errors import ConfigError, DataError
 from overread.rng import generator
 
 NOBODY: IntArray = np.empty(0, dtype=np.int64)
@@ -262,6 +265,90 @@ def test_single_precision_is_enough() -> None:
     assert (single.posterior.argmax(axis=1) == double.posterior.argmax(axis=1)).mean() > 0.98
 
 
+# ---- parts that are switched off
+
+
+def fixed(features: FloatArray, noisy: IntArray, read: IntArray, said: IntArray, **parts: Any) -> NoiseModel:
+    model = NoiseModel(features, noisy, 4, generator(0), **parts)
+    model.learn()
+    model.update(read, said)
+    return model
+
+
+def test_without_a_noise_matrix_it_is_a_softmax_regression_of_the_other_folds() -> None:
+    features, labels = blobs(200)
+    noisy = flip_labels(labels, symmetric_matrix(4, 0.3), generator(0))
+    read = some_items(200, 0.2)
+    model = fixed(features, noisy, read, labels[read], noise_matrix="none")
+    belief, kept = model.belief(), model.state()
+    assert belief.assumption == "none"
+    assert belief.rate < 1e-6
+    now = noisy.copy()
+    now[read] = labels[read]
+    assert (belief.posterior.argmax(axis=1) == now).all()
+    assert (belief.posterior.max(axis=1) > 1 - 1e-6).all()
+    # By hand: weighted cross-entropy of the labels, each fold's model without its own items.
+    X = projection_of(features, generator(0)).of(features).astype(np.float32)
+    weight = np.where(np.isin(np.arange(200), read), READ_WEIGHT, 1.0)
+    W, (penalty, factor) = kept["none/W"], kept["none/penalty_and_factor"]
+
+    def loss(flat: FloatArray, trained: IntArray) -> float:
+        log_p = log_softmax(X[trained] @ flat.reshape(4, -1).T, axis=1)[np.arange(len(trained)), now[trained]]
+        return float(-(weight[trained] * log_p).sum() / len(trained) + penalty / 2 * flat @ flat)
+
+    for k in range(5):
+        held = np.flatnonzero(model._fold == k)
+        trained = np.setdiff1d(np.arange(200), held)
+        found = minimize(loss, np.zeros(W[k].size), args=(trained,), method="L-BFGS-B")
+        assert loss(W[k].ravel(), trained) == pytest.approx(found.fun, abs=0.01)
+        assert belief.probs[held] == pytest.approx(softmax(factor * X[held] @ W[k].T, axis=1), abs=1e-5)
+
+
+@pytest.mark.parametrize("part", ["free", "symmetric"])
+def test_a_noise_matrix_that_was_asked_for_is_kept_whatever_reads_say(part: str) -> None:
+    features, labels = blobs(apart=1.5)
+    T = class_dependent_matrix(4, 0.4) if part == "symmetric" else symmetric_matrix(4, 0.4)
+    noisy = flip_labels(labels, T, generator(0))
+    read = some_items(300, 0.15)
+    chosen = fixed(features, noisy, read, labels[read]).belief().assumption
+    assert chosen != part
+    model = fixed(features, noisy, read, labels[read], noise_matrix=part)
+    assert model.belief().assumption == part
+    check_distributions(model.belief())
+    twin = NoiseModel(features, noisy, 4, generator(0), noise_matrix=part)
+    twin.load_state(model.state(), read, labels[read])
+    assert same(model, twin)
+
+
+def test_reader_error_that_was_said_is_not_estimated() -> None:
+    features, labels = blobs()
+    noisy = flip_labels(labels, symmetric_matrix(4, 0.3), generator(0))
+    read = some_items(300, 0.3)
+    said = flip_labels(labels[read], symmetric_matrix(4, 0.2), generator(0, "readers"))
+    trusting, doubting = (fixed(features, noisy, read, said, reader_error=error) for error in (0.0, 0.4))
+    assert trusting.reader_error == pytest.approx(0, abs=1e-9)
+    assert (trusting.belief().posterior[read].argmax(axis=1) == said).all()
+    assert doubting.reader_error == 0.4
+    mended = doubting.belief().posterior[read].argmax(axis=1) == labels[read]
+    assert mended.mean() > (said == labels[read]).mean() + 0.1
+    twin = NoiseModel(features, noisy, 4, generator(0), reader_error=0.4)
+    twin.load_state(doubting.state(), read, said)
+    assert same(doubting, twin)
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ({"noise_matrix": "fre"}, "'fre' is unknown: known are chosen, free, symmetric, none"),
+        ({"reader_error": 0.75}, "err in a share of 0.75 say nothing of 4 classes"),
+        ({"reader_error": -0.1}, "say nothing"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(parts: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        NoiseModel(np.eye(4), np.array([0, 1, 2, 3]), 4, generator(0), **parts)
+
+
 # ---- the classifier
 
 
@@ -312,17 +399,22 @@ def test_wide_features_are_projected_and_the_classifier_is_of_the_wide_ones() ->
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("one_label", [True, False])
-def test_a_handful_of_items_is_answered(n: int, one_label: bool) -> None:
+@pytest.mark.parametrize("noise_matrix", ["chosen", "none"])
+def test_a_handful_of_items_is_answered(n: int, one_label: bool, noise_matrix: str) -> None:
     noisy = np.zeros(n, dtype=np.int64) if one_label else np.arange(n) % 2
-    model = learnt(np.arange(2.0 * n).reshape(n, 2), noisy, 2)
+    model = NoiseModel(np.arange(2.0 * n).reshape(n, 2), noisy, 2, generator(0), noise_matrix=noise_matrix)
+    model.learn()
     check_distributions(model.belief())
     model.update(np.array([0]), np.array([1]))
     check_distributions(model.belief())
     assert np.isfinite(np.hstack([model.classifier(1.0)[0].ravel(), model.classifier(1.0)[1]])).all()
 
 
-def test_a_set_of_one_class_has_no_noise() -> None:
-    model = learnt(np.arange(20.0).reshape(10, 2), np.zeros(10, dtype=np.int64), 1)
+@pytest.mark.parametrize("noise_matrix", ["chosen", "none"])
+def test_a_set_of_one_class_has_no_noise(noise_matrix: str) -> None:
+    features, noisy = np.arange(20.0).reshape(10, 2), np.zeros(10, dtype=np.int64)
+    model = NoiseModel(features, noisy, 1, generator(0), noise_matrix=noise_matrix)
+    model.learn()
     model.update(np.array([3]), np.array([0]))
     assert model.belief().rate == 0
     assert (model.belief().posterior == 1).all()

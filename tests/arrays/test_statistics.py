@@ -1,6 +1,6 @@
 """Intervals and tests against scipy, Holm against the closed testing that it abbreviates."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from overread.arrays.statistics import area_under_budget_curve, holm, mean_interval, paired_comparison
+from overread.arrays.statistics import (
+    area_under_budget_curve,
+    holm,
+    mean_interval,
+    paired_comparison,
+    reads_to_stay_above,
+    score_at,
+)
 from overread.errors import ConfigError, DataError
 
 quick = settings(deadline=None, max_examples=30)
@@ -111,3 +118,49 @@ def test_errors_name_what_is_wrong() -> None:
         area_under_budget_curve(np.array([], dtype=np.int64), np.array([]))
     with pytest.raises(DataError, match=r"1\.5 is no p value"):
         holm(np.array([0.5, 1.5]))
+
+
+@st.composite
+def curves(draw: st.DrawFn) -> tuple[list[float], list[float]]:
+    """Reads that increase, and scores in quarters, so that targets are met exactly."""
+    reads = draw(st.lists(st.integers(0, 40), min_size=1, max_size=6, unique=True))
+    scores = draw(st.lists(st.integers(0, 4), min_size=len(reads), max_size=len(reads)))
+    return sorted(float(value) for value in reads), [value / 4 for value in scores]
+
+
+def on_the_lines(reads: list[float], scores: list[float], at: float) -> float:
+    for (x, y), (next_x, next_y) in pairwise(zip(reads, scores, strict=True)):
+        if x <= at <= next_x:
+            return y + (next_y - y) * (at - x) / (next_x - x)
+    return scores[0] if at < reads[0] else scores[-1]
+
+
+@given(curve=curves(), at=st.floats(-5, 50))
+@quick
+def test_a_score_is_read_off_the_line_between_two_points(curve: tuple[list[float], list[float]], at: float) -> None:
+    assert score_at(np.array(curve[0]), np.array(curve[1]), at) == pytest.approx(on_the_lines(*curve, at))
+
+
+@given(curve=curves(), target=st.integers(0, 8))
+@quick
+def test_a_target_is_reached_where_nothing_behind_is_below(curve: tuple[list[float], list[float]], target: int) -> None:
+    reads, scores = curve
+    found = reads_to_stay_above(np.array(reads), np.array(scores), target / 8)
+    # The line through every 8th of a read: all that is behind `found` is above the target, what is just before is not.
+    steps = np.arange(reads[0], reads[-1] + 1 / 16, 1 / 8)
+    below = [at for at in steps if on_the_lines(reads, scores, at) < target / 8 - 1e-9]
+    if not below:
+        assert found == reads[0]
+    elif below[-1] == reads[-1]:
+        assert found == np.inf
+    else:
+        assert below[-1] <= found <= below[-1] + 1 / 8 + 1e-9
+
+
+def test_a_curve_without_a_number_reaches_nothing() -> None:
+    assert np.isnan(reads_to_stay_above(np.array([0.0, 1.0]), np.array([np.nan, 1.0]), 0.5))
+    assert np.isnan(reads_to_stay_above(np.array([0.0, 1.0]), np.array([0.0, 1.0]), np.nan))
+    with pytest.raises(DataError, match="reads must increase"):
+        reads_to_stay_above(np.array([0.0, 0.0]), np.array([0.0, 1.0]), 0.5)
+    with pytest.raises(DataError, match="not a curve"):
+        score_at(np.array([0.0]), np.array([0.0, 1.0]), 0.5)
