@@ -253,6 +253,8 @@ def test_the_committed_grids_are_valid(grid: Path, tmp_path: Path, monkeypatch: 
         "finetune-full": 2 * 2 * 3 * 3,
         "fewer-reads": 14 * 8 * 5,
         "fewer-reads-development": 10 * 10 * 3,
+        "forecast": 14 * 2 * 10,
+        "forecast-trained": 4 * 3 * 3,
     }
     assert len(runs) == expected[grid.stem]
 
