@@ -30,7 +30,8 @@ def main(bench: Path) -> None:
         for entry in results["rounds"]:
             row = [*_judged(entry["estimates"]["label_accuracy"], entry["label_accuracy"]),
                    *_judged(entry["estimates"]["macro_f1"], _macro_f1(run, results, entry["round"]))]  # fmt: skip
-            by_share[planned["arm"], f"{entry['bought'] / results['dataset']['n_train']:.0%}"].append(row)
+            chosen = (entry["bought"] - entry["audited"]) / results["dataset"]["n_train"]
+            by_share[planned["arm"], f"{chosen:.0%}"].append(row)
             by_noise[planned["dataset"], planned["noise"], planned["arm"]].append(row)
     _print(("arm", "read"), by_share)
     _print(("data", "noise", "arm"), by_noise)

@@ -261,6 +261,8 @@ def test_the_committed_grids_are_valid(grid: Path, tmp_path: Path, monkeypatch: 
         "fewer-reads": 14 * 9 * 5,
         "fewer-reads-development": 10 * 12 * 3,
         "ablation-development": 10 * 13 * 3,
+        "forecast": 14 * 2 * 10,
+        "forecast-trained": 4 * 3 * 3,
     }
     assert len(runs) == expected[grid.stem]
 

@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from overread.arrays import BoolArray, FloatArray, IntArray
 from overread.arrays.acquisition import expected_macro_f1_gain
-from overread.arrays.recalibration import LARGEST_LOGIT, Evidence, recalibrate, wrong_draws
+from overread.arrays.recalibration import HELD_OUT, LARGEST_LOGIT, TRAINED, Evidence, recalibrate, wrong_draws
 from overread.errors import DataError
 
 __all__ = ["Beliefs", "Forecast", "Interval", "forecast", "macro_f1_of"]
@@ -26,7 +26,7 @@ LEAST_ALTERNATIVE = 1e-3
 # deviation on development sets: models that did not train on an item learnt from fewer, those that did know it.
 SMALLEST_SCORE = 1e-4
 HELD_OUT_SHIFT, HELD_OUT_WIDTH = 0.0, 0.22
-TRAINED_SHIFT, TRAINED_WIDTH = 0.0, 0.5
+TRAINED_SHIFT, TRAINED_WIDTH = -0.9, 0.7
 # What a noise model adds, on development sets: labels that become right per wrong label that a reader finds, and
 # macro-F1 of the classifier per macro-F1 that the exported labels gain.
 LEARNT_LABELS, LEARNT_MACRO_F1 = 1.5, 0.5
@@ -94,7 +94,7 @@ def forecast(beliefs: Beliefs, evidence: Evidence, next_reads: IntArray, rng: np
     # Readers err as often as the posterior, which has heard them, thinks.
     wrong_reads = float(np.maximum(wrong[beliefs.read], 0.0).sum())
     reader_error = wrong_reads / max(1, int(beliefs.read.sum()))
-    recalibration = recalibrate(evidence, n_classes, reader_error)
+    recalibration = recalibrate(evidence, n_classes, reader_error, HELD_OUT if beliefs.held_out else TRAINED)
     groups = _groups(beliefs, wrong)
     draws = wrong_draws(recalibration, groups.wrong, groups.exported, DRAWS, rng)
     left = rng.binomial(groups.size, draws).sum(axis=1) + rng.poisson(wrong_reads, DRAWS)

@@ -14,16 +14,33 @@ from scipy.special import expit, logit
 from overread.arrays import BoolArray, FloatArray, IntArray
 from overread.errors import DataError
 
-__all__ = ["Evidence", "Recalibration", "fit_logistic", "recalibrate", "wrong_draws"]
+__all__ = ["HELD_OUT", "TRAINED", "Evidence", "Prior", "Recalibration", "fit_logistic", "recalibrate", "wrong_draws"]
 
-# Means and standard deviations of the priors, in logits; chosen on development sets, see docs/results.md.
-# Untested: before anybody read anything.  Tested: after many reads, which the posterior itself has learnt from.
-UNTESTED_OFFSET_WIDTH = 0.6
-UNTESTED_SLOPE, UNTESTED_SLOPE_WIDTH = 0.7, 0.4
-TESTED_OFFSET_WIDTH, TESTED_SLOPE_WIDTH = 0.2, 0.2
-# So many reads halve the variance of the first.
-HALF_TESTED = 25.0
-CHOSEN, CHOSEN_WIDTH = 0.2, 0.45
+
+class Prior(NamedTuple):
+    """What is thought of a posterior before reads, in logits, means and widths; chosen on development sets.
+
+    Untested: before anybody read anything.  Tested: what reads leave of it, as far as the posterior learns from them.
+    """
+
+    untested_offset: float
+    untested_offset_width: float
+    untested_slope: float
+    untested_slope_width: float
+    tested_offset_width: float
+    tested_slope_width: float
+    half_tested: float
+    """So many reads halve what is untested."""
+    chosen: float
+    """By how much more often than others that look alike chosen items are wrong."""
+    chosen_width: float
+
+
+# By models that did not train on the item, and that learn from reads how far given labels can be trusted.
+HELD_OUT = Prior(0.0, 0.6, 0.7, 0.4, 0.2, 0.2, 25.0, 0.2, 0.45)
+# By a network that was trained on the item's given label and is surer of it than it should be, however many are read.
+# It did not see the suspicious ones that samplers buy, and is less wrong about them than about the others.
+TRAINED = Prior(0.7, 0.8, 0.4, 0.3, 0.0, 0.0, np.inf, -1.0, 0.8)
 CLASS_WIDTH = 0.5
 # Chosen reads count for less than one: their errors resemble each other, and the regression is not quite true.
 CHOSEN_WEIGHT = 0.15
@@ -54,16 +71,18 @@ class Recalibration(NamedTuple):
     """(3 + C, 3 + C)"""
 
 
-def recalibrate(evidence: Evidence, n_classes: int, reader_error: float = 0.0) -> Recalibration:
-    """What the reads in `evidence` say of the posterior; without reads the prior.
+def recalibrate(
+    evidence: Evidence, n_classes: int, reader_error: float = 0.0, prior: Prior = HELD_OUT
+) -> Recalibration:
+    """What the reads in `evidence` say of the posterior; without reads the `prior`.
 
     reader_error: share of reads that are wrong, 0 .. 1; an erring reader names each other class equally often.
     """
     X = _design(evidence.wrong, evidence.exported, ~evidence.random, n_classes)
-    untested = HALF_TESTED / (HALF_TESTED + len(evidence.wrong))
-    mean = np.array([0.0, 1.0 - untested * (1.0 - UNTESTED_SLOPE), CHOSEN])
-    variance = untested * np.array([UNTESTED_OFFSET_WIDTH, UNTESTED_SLOPE_WIDTH, 0.0]) ** 2
-    variance += np.array([TESTED_OFFSET_WIDTH, TESTED_SLOPE_WIDTH, CHOSEN_WIDTH]) ** 2
+    untested = 1.0 / (1.0 + len(evidence.wrong) / prior.half_tested)
+    mean = np.array([untested * prior.untested_offset, 1.0 - untested * (1.0 - prior.untested_slope), prior.chosen])
+    variance = untested * np.array([prior.untested_offset_width, prior.untested_slope_width, 0.0]) ** 2
+    variance += np.array([prior.tested_offset_width, prior.tested_slope_width, prior.chosen_width]) ** 2
     mean = np.concatenate([mean, np.zeros(n_classes)])
     width = np.sqrt(np.concatenate([variance, np.full(n_classes, CLASS_WIDTH**2)]))
     weights = np.where(evidence.random, 1.0, CHOSEN_WEIGHT)

@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from overread.arrays import FloatArray
-from overread.arrays.recalibration import Evidence, fit_logistic, recalibrate, wrong_draws
+from overread.arrays.recalibration import HELD_OUT, TRAINED, Evidence, fit_logistic, recalibrate, wrong_draws
 from overread.errors import DataError
 
 
@@ -90,6 +90,16 @@ def test_chosen_reads_move_it_less_than_random_ones() -> None:
     assert none - 0.02 < other < one
     widths = [np.sqrt(recalibrate(e, 3).covariance[0, 0]) for e in (evidence, chosen, nothing)]
     assert widths == sorted(widths)
+
+
+def test_reads_that_a_sampler_chose_never_make_a_trained_network_trustworthy() -> None:
+    believed, evidence = np.full(400, 0.3), made_up(400, 4)._replace(random=np.zeros(400, dtype=bool))
+    widths = []
+    for prior in (HELD_OUT, TRAINED):
+        found = recalibrate(evidence, 3, prior=prior)
+        draws = wrong_draws(found, believed[:1], np.zeros(1, dtype=np.int64), 2000, np.random.default_rng(0))
+        widths.append(draws.std())
+    assert widths[1] > 1.5 * widths[0]
 
 
 def test_what_does_not_fit_is_refused() -> None:
