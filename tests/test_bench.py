@@ -474,7 +474,8 @@ def test_a_real_bench_equals_the_same_simulations_alone(tmp_path: Path, images: 
     settings = {"lnl.epochs": 2, "active.epochs": 1, "active.rounds": 2, "active.budget": 3}
     grid, out = write_grid(tmp_path, images, settings=settings, seeds=[0]), tmp_path / "out"
     table = run_bench(grid, out, 1)
-    assert table.read_text().count("| b |") == 2
+    # In the table, in the pairs, and in the means over all conditions.
+    assert table.read_text().count("| b |") == 3
     assert (out / "curves-tiny.png").stat().st_size > 1000
     assert len(list((out / "phase1").glob("phase1-*.safetensors"))) == 1  # the arms differ in phase 2 alone
     for run in plan_runs(read_grid(grid), out):
