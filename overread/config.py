@@ -123,8 +123,10 @@ class ModelConfig(_Section):
     """The classifier."""
 
     name: str = Field("tf_efficientnet_lite0", description="any timm model")
-    mode: Literal["finetune", "frozen"] = Field(
-        "frozen", description="finetune: the whole network; frozen: a head on stored embeddings"
+    mode: Literal["auto", "finetune", "frozen"] = Field(
+        "frozen",
+        description="finetune: the whole network; frozen: a head on stored embeddings; auto, for noise-model: frozen, "
+        "and networks beside it where that takes minutes and unseen given labels are more probable with them",
     )
     weights: str = Field("packaged", description="packaged, none, hub, a timm/hub tag, or a file")
     head: Literal["linear", "mlp"] = Field("linear", description="frozen: head trained on the embeddings")
@@ -264,6 +266,11 @@ class Config(_Section):
             raise ValueError(
                 "active.label_leak reveals what is presumed clean, which lnl.method=noise-model does not train on"
             )
+        if self.model.mode == "auto" and self.lnl.method != "noise-model":
+            raise ValueError(
+                f"model.mode=auto belongs to lnl.method=noise-model, and lnl.method is {self.lnl.method}: "
+                "set model.mode=frozen or model.mode=finetune"
+            )
         self._check_noise_model()
         return self
 
@@ -299,8 +306,20 @@ class Config(_Section):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # The best that the project has, for frozen embeddings; `_preset_values` says what becomes of it elsewhere.
-    "default": {"lnl.method": "noise-model", "active.sampler": "macro-f1"},
+    # The best that the project has; `_preset_values` says what becomes of it where some of it is said otherwise.
+    "default": {
+        "lnl.method": "noise-model",
+        "active.sampler": "macro-f1",
+        "model.mode": "auto",
+        "model.name": "small_resnet",
+        "model.weights": "none",
+        "lnl.optimizer": "adamw",
+        "lnl.learning_rate": 0.004,
+        "lnl.weight_decay": 0.05,
+        "lnl.batch_size": 64,
+        "lnl.epochs": 14,
+        "active.epochs": 4,
+    },
     # The published method, corrected: no label leak, forget rate estimated, one selection over the whole set.
     "paper": {"lnl.method": "co-teaching-vog", "lnl.forget_rate": "estimate", "lnl.clean_set": "whole-set"},
     # For comparison only: every presumed-clean item silently gets its true label, and the noise rate is known.
@@ -362,17 +381,20 @@ def load_config(file: Path | None = None, settings: Sequence[str] = ()) -> Confi
 def _preset_values(preset: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """What `preset` sets beside the keys that were `said`.
 
-    The default is the noise model where it can be fitted, on frozen embeddings under a linear head and without a
-    label leak, and where no other method is asked for; elsewhere it sets nothing.
+    The default is the noise model where no other method is asked for, nor what it cannot do; elsewhere it sets nothing.
+    Who names a model means its embeddings, or says `finetune`.  How a network learns is set for one without weights.
     """
-    needed = {
-        "lnl.method": "noise-model",
-        "model.mode": "frozen",
-        "model.head": "linear",
-        "active.label_leak": False,
-    }
-    cannot = any(said.get(key, value) != value for key, value in needed.items())
-    return {} if preset == "default" and cannot else PRESETS[preset]
+    values = PRESETS[preset]
+    if preset != "default":
+        return values
+    needed = {"lnl.method": "noise-model", "model.head": "linear", "active.label_leak": False}
+    if any(said.get(key, value) != value for key, value in needed.items()):
+        return {}
+    named = any(f"model.{key}" in said for key in ("name", "weights"))
+    mode = said.get("model.mode", "frozen" if named else "auto")
+    if mode == "auto" or (mode == "finetune" and said.get("model.weights") == "none"):
+        return values
+    return {key: value for key, value in values.items() if key in ("lnl.method", "active.sampler")}
 
 
 def _read_flat(file: Path) -> dict[str, Any]:

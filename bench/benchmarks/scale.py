@@ -229,7 +229,9 @@ def run_once(file: Path, size: int, picks: int) -> dict[str, Any]:
         nowhere = Checkpointer(None, 0.0, "")
         clocked(
             "update",
-            lambda: fine_tune(task, config, [network], current, trained_on, config.active.epochs, 1, nowhere, Silent()),
+            lambda: fine_tune(
+                task, config, [network], current, [trained_on], config.active.epochs, 1, nowhere, Silent()
+            ),
         )
         clocked("checkpoint", lambda: save_checkpoint(folder / "1.safetensors", pack_module("network", network), {}))
         probs = clocked("scores again", lambda: score(task, network, "train").probs)

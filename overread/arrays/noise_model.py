@@ -310,6 +310,10 @@ class NoiseModel:
             score=fit.held.score,
         )
 
+    def held_out_items(self, fold: int) -> IntArray:
+        """Positions, ascending, of the unread items that the models of `fold`, 0 .. 4, have not trained on."""
+        return np.flatnonzero((self._fold == fold) & ~self._read)
+
     def log_likelihood(self) -> FloatArray:
         """(N, C) log `P(given label and reads | true)`, the largest of a row 0: what is known beside the image."""
         likelihood: FloatArray = self._chosen().held.matrix[:, self.given]

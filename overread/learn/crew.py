@@ -6,7 +6,7 @@ So nothing above this module knows how many processes there are.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -76,13 +76,13 @@ def fine_tune(
     config: Config,
     networks: list[Network],
     targets: IntArray | FloatArray,
-    positions: IntArray,
+    positions: Sequence[IntArray],
     epochs: int,
     round_number: int,
     checkpointer: Checkpointer,
     reporter: Reporter,
 ) -> None:
-    """Train `networks` on the training items `positions`; see `overread.learn.finetune.fine_tune`."""
+    """Train each of `networks` on its training items `positions`; see `overread.learn.finetune.fine_tune`."""
     wanted = {"targets": targets, "positions": positions, "epochs": epochs, "round_number": round_number}
     with _together(task.processes, "fine_tune", count=len(networks), **wanted):
         finetune.fine_tune(

@@ -1,6 +1,7 @@
 """Train networks on chosen items: on labels by cross-entropy, or on what is known of the truth by its likelihood."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ def fine_tune(
     networks: list[Network],
     source: Source,
     targets: IntArray | FloatArray,
-    positions: IntArray,
+    positions: Sequence[IntArray],
     epochs: int,
     config: LnlConfig,
     seed: int,
@@ -40,36 +41,35 @@ def fine_tune(
     reporter: Reporter,
     processes: Processes | None = None,
 ) -> None:
-    """Train `networks` in place on `positions` for `epochs` with fresh optimisers and a cosine over these epochs.
+    """Train `networks` in place for `epochs` with fresh optimisers and a cosine over these epochs.
 
-    targets: of all items, though only those of `positions` are read: labels (N,), learnt by cross-entropy, or log
-    likelihoods (N, C) of what is known of an item, were its class c; then the loss is `-log sum_c p_c exp(target_c)`,
-    forward correction (Patrini et al., CVPR 2017) with reads as further evidence.  Networks see the same batches and
-    differ in their first weights.  processes: who shares the work.
+    positions: for each network the items that it learns from, in batches of its own; it sees no others.  targets: of
+    all items, though only those of `positions` are read: labels (N,), learnt by cross-entropy, or log likelihoods
+    (N, C) of what is known of an item, were its class c; then the loss is `-log sum_c p_c exp(target_c)`, forward
+    correction (Patrini et al., CVPR 2017) with reads as further evidence.  processes: who shares the work.
     """
     processes = processes or Processes(networks[0].last.weight.device)
     trained = [processes.trainable(network) for network in networks]
     wanted = torch.from_numpy(targets if targets.ndim == 1 else targets.astype(np.float32))
     # Batch norm cannot train on one sample, and no process on none; each of them several times has the same mean loss.
-    positions = np.repeat(positions, math.ceil(max(2, processes.count) / len(positions)))
+    enough = [np.repeat(part, math.ceil(max(2, processes.count) / len(part))) for part in positions]
     optimizers = [new_optimizer(network, config) for network in networks]
     start, _ = checkpointer.resume(networks, optimizers, processes)
     what = f"round {round_number}" if round_number else "phase 1"
-    with reporter.task(f"{what}, {len(positions)} items", epochs, done=start) as advance:
+    with reporter.task(f"{what}, {max(map(len, positions))} items", epochs, done=start) as advance:
         for epoch in range(start, epochs):
-            rng = generator(seed, "fine-tune", round_number, epoch)
-            seed_dropout(derived_seed(seed, "fine-tune-dropout", round_number, epoch))
-            for network, optimizer in zip(trained, optimizers, strict=True):
+            for index, (network, optimizer, mine) in enumerate(zip(trained, optimizers, enough, strict=True)):
+                which = (round_number, epoch, index) if index else (round_number, epoch)
+                rng = generator(seed, "fine-tune", *which)
+                seed_dropout(derived_seed(seed, "fine-tune-dropout", *which))
                 network.train()
                 set_rate(optimizer, cosine_rate(config.learning_rate, epoch, epochs))
-            for batch in batches(positions, config.batch_size, rng, processes.count):
-                part = processes.part(len(batch))
-                inputs = source.train_batch(batch, rng, part.rows)
-                known = wanted[batch[part.rows]].to(inputs.device)
-                for network, optimizer in zip(trained, optimizers, strict=True):
+                for batch in batches(mine, config.batch_size, rng, processes.count):
+                    part = processes.part(len(batch))
+                    inputs = source.train_batch(batch, rng, part.rows)
                     with processes.autocast():
                         logits, _ = network(inputs, part)
-                    losses = _losses(logits.float(), known)
+                    losses = _losses(logits.float(), wanted[batch[part.rows]].to(inputs.device))
                     check_finite(processes.gather(losses.detach(), part).cpu().numpy(), config, epoch)
                     step(optimizer, losses, np.arange(len(batch)), part, processes)
             checkpointer.save_if_due(epoch, networks, optimizers, {})

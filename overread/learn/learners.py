@@ -21,14 +21,16 @@ from overread.learn.methods import get_method
 from overread.learn.models import Network
 from overread.learn.noise_head import (
     Opinion,
+    network_probs,
     new_noise_model,
     opinion_of,
     pack_noise_model,
     test_probabilities,
+    training_parts,
     unpack_noise_model,
     write_classifier,
 )
-from overread.learn.phase1 import Phase1, other_networks, pack_networks, run_phase1, unpack_networks
+from overread.learn.phase1 import Phase1, keeps_networks, other_networks, pack_networks, run_phase1, unpack_networks
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
 from overread.progress import Reporter
@@ -127,7 +129,7 @@ class GradientLearner:
         trained_on = state.bought if active.train_on == "bought" else state.bought | state.presumed_clean
         positions = np.flatnonzero(trained_on)
         epochs = active.epochs
-        fine_tune(task, self._config, [self.network], state.labels, positions, epochs, number, checkpointer, reporter)
+        fine_tune(task, self._config, [self.network], state.labels, [positions], epochs, number, checkpointer, reporter)
         return checkpointer.spent()
 
     def presumed_clean(self, state: State) -> BoolArray:
@@ -154,15 +156,15 @@ class GradientLearner:
 class NoiseModelLearner:
     """A noise model on frozen embeddings.
 
-    In frozen mode its classifier is the network.  In finetune mode networks learn from what it knows of every item,
-    and the classifier is all of them together.
+    In frozen mode its classifier is the network.  Else networks learn from what it knows of every item, and the
+    classifier is all of them together; in mode auto they may have been found to add nothing, and rest.
     """
 
     def __init__(self, task: Task, config: Config, network: Network, phase1: Phase1) -> None:
         self._task = task
         self._config = config
         self._model = new_noise_model(task, config)
-        self._networks = [network, *other_networks(task, config)] if config.model.mode == "finetune" else []
+        self._networks = [network, *other_networks(task, config)] if keeps_networks(config, phase1.trial) else []
         self._opinion: Opinion | None = None
         self.network = network
         self.phase1 = phase1
@@ -172,13 +174,14 @@ class NoiseModelLearner:
         # Rounds 1, 2, 4, 8 ...: what they add may change the picture, and the others go on from it.
         self._model.update(*state.reads(), reconsider=number & (number - 1) == 0)
         self._opinion = None
-        if not self._networks:
+        if self._config.model.mode == "frozen":
             write_classifier(self._task, self._model, self._config.lnl.prior_adjustment, self.network)
-            return time.monotonic() - started
         seconds = time.monotonic() - started
-        known, everything = self._model.log_likelihood(), np.arange(len(self._task.given))
+        if not self._networks:
+            return seconds
+        known, parts = self._model.log_likelihood(), training_parts(self._model, len(self._networks))
         epochs = self._config.active.epochs
-        fine_tune(self._task, self._config, self._networks, known, everything, epochs, number, checkpointer, reporter)
+        fine_tune(self._task, self._config, self._networks, known, parts, epochs, number, checkpointer, reporter)
         return seconds + checkpointer.spent()
 
     def presumed_clean(self, state: State) -> BoolArray:
@@ -195,7 +198,7 @@ class NoiseModelLearner:
         return Scores(opinion.probs, opinion.posterior, suggested, exported, opinion.noise_rate, predicted, blind)
 
     def test_probs(self) -> FloatArray:
-        if not self._networks:
+        if self._config.model.mode == "frozen":
             return score(self._task, self.network, "test").probs
         prior, adjustment = self._thought().prior, self._config.lnl.prior_adjustment
         return test_probabilities(self._task, self._model, self._networks, prior, adjustment)
@@ -203,7 +206,7 @@ class NoiseModelLearner:
     def _thought(self) -> Opinion:
         """What is thought since the last update: networks score the training items once a round."""
         if self._opinion is None:
-            self._opinion = opinion_of(self._task, self._model, self._networks)
+            self._opinion = opinion_of(self._model, network_probs(self._task, self._networks, "train"))
         return self._opinion
 
     def pack(self) -> dict[str, torch.Tensor | FloatArray]:

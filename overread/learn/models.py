@@ -72,7 +72,7 @@ class Network(nn.Module):
 def build_network(model: ModelConfig, n_classes: int, input_dim: int | None, seed: int) -> Network:
     """A network whose initial weights depend on `model`, the shapes and `seed` alone.
 
-    input_dim: width of the embeddings for mode frozen; not read by mode finetune, whose inputs are images
+    input_dim: width of the embeddings for mode frozen; not read by the other modes, whose inputs are images
     (B, 3, H, W).  Torch's global generator is left as it was.
 
     Errors: ModelError where the backbone or its weights cannot be had, or where frozen has no input_dim.
@@ -80,7 +80,7 @@ def build_network(model: ModelConfig, n_classes: int, input_dim: int | None, see
     with torch.random.fork_rng(devices=[]):
         # Layers are made on the CPU: its generator is the only one that is drawn from.
         torch.default_generator.manual_seed(derived_seed(seed, "initial-weights"))
-        if model.mode == "finetune":
+        if model.mode != "frozen":
             trunk, _ = load_backbone(model.name, model.weights, input_size=model.input_size)
             n_features = output_width(trunk)
         elif input_dim is None:
@@ -90,7 +90,7 @@ def build_network(model: ModelConfig, n_classes: int, input_dim: int | None, see
         else:
             trunk, n_features = nn.Identity(), input_dim
         network = Network(trunk, n_features, n_classes, model.dropout)
-    return network.to(memory_format=torch.channels_last) if model.mode == "finetune" else network
+    return network.to(memory_format=torch.channels_last) if model.mode != "frozen" else network
 
 
 def network_input_size(model: ModelConfig, image_size: int) -> int:

@@ -24,10 +24,14 @@ from overread.rng import generator
 
 __all__ = [
     "Opinion",
+    "Trial",
+    "network_probs",
     "new_noise_model",
     "opinion_of",
     "pack_noise_model",
     "test_probabilities",
+    "training_parts",
+    "trial_of",
     "unpack_noise_model",
     "write_classifier",
 ]
@@ -47,6 +51,18 @@ class Opinion(NamedTuple):
     noise_rate: float
 
 
+class Trial(NamedTuple):
+    """What networks add to a noise model, by given labels that they did not learn from."""
+
+    alone: float
+    """Mean log probability of the given label by the model alone, nats."""
+    gain: float
+    """What the networks add to it; above 0 = they help."""
+    error: float
+    """Standard error of the gain."""
+    items: int
+
+
 def new_noise_model(task: Task, config: Config) -> NoiseModel:
     """A noise model of the training items that has learnt nothing yet."""
     assert task.embeddings is not None
@@ -62,12 +78,49 @@ def new_noise_model(task: Task, config: Config) -> NoiseModel:
     )
 
 
-def opinion_of(task: Task, model: NoiseModel, networks: list[Network]) -> Opinion:
-    """What `model` and the `networks` that learnt from it think; the model alone where there are none."""
+def training_parts(model: NoiseModel, count: int) -> list[IntArray]:
+    """The training items of each of `count` networks: all but the unread ones of one fold of `model`, another for each.
+
+    What a network says of those tells whether it learns or only remembers.
+    """
+    everything = np.arange(model.n)
+    return [np.setdiff1d(everything, model.held_out_items(fold)) for fold in range(count)]
+
+
+def network_probs(task: Task, networks: list[Network], split: str) -> list[FloatArray]:
+    """(N, C) probabilities of the items of `split`, train or test, by each of `networks`."""
+    return [score(task, network, split).probs for network in networks]
+
+
+def trial_of(model: NoiseModel, by_network: list[FloatArray]) -> Trial:
+    """How probable the given labels of training items are that a network did not learn from (`training_parts`).
+
+    by_network: (N, C) each, probabilities of the training items.  No labels but given ones have a part in it.
+    """
     belief = model.belief()
-    if not networks:
+    likelihood = belief.matrix[:, model.given].T
+    before, after = [np.empty(0)], [np.empty(0)]
+    for fold, probs in enumerate(by_network):
+        items = model.held_out_items(fold)
+        together = geometric_mean([belief.probs[items], probs[items]])
+        before.append(np.log((belief.probs[items] * likelihood[items]).sum(axis=1)))
+        after.append(np.log((together * likelihood[items]).sum(axis=1)))
+    alone = np.concatenate(before)
+    if not len(alone):
+        return Trial(0.0, 0.0, 0.0, 0)
+    gain = np.concatenate(after) - alone
+    return Trial(float(alone.mean()), float(gain.mean()), float(gain.std() / np.sqrt(len(gain))), len(gain))
+
+
+def opinion_of(model: NoiseModel, by_network: list[FloatArray]) -> Opinion:
+    """What `model` and networks that learnt from it think of the training items; the model alone where there are none.
+
+    by_network: (N, C) each, probabilities by every network.
+    """
+    belief = model.belief()
+    if not by_network:
         return Opinion(belief.probs, belief.posterior, belief.prior, belief.rate)
-    probs = geometric_mean([belief.probs, _mean_probs(task, networks, "train")])
+    probs = geometric_mean([belief.probs, geometric_mean(by_network)])
     posterior = posterior_of(probs, model.log_likelihood())
     given = posterior[np.arange(model.n), model.given]
     return Opinion(probs, posterior, posterior.mean(axis=0), float(1.0 - given.mean()))
@@ -76,19 +129,16 @@ def opinion_of(task: Task, model: NoiseModel, networks: list[Network]) -> Opinio
 def test_probabilities(
     task: Task, model: NoiseModel, networks: list[Network], prior: FloatArray, adjustment: float
 ) -> FloatArray:
-    """(N, C) probabilities of the test items by `model` and `networks`, rare classes favoured by `adjustment`."""
+    """(N, C) probabilities of the test items by `model` and any `networks`, rare classes favoured by `adjustment`."""
     assert task.embeddings is not None
     weight, bias = model.classifier(0.0)
     test = task.embeddings.test
     logits = np.concatenate([test[part] @ weight.T + bias for part in row_slices(test)])
     by_model = np.exp(logits - logits.max(axis=1, keepdims=True))
     by_model /= by_model.sum(axis=1, keepdims=True)
-    both = geometric_mean([by_model, _mean_probs(task, networks, "test")])
-    return prior_adjusted(both, np.maximum(prior, SMALLEST_PRIOR), adjustment)
-
-
-def _mean_probs(task: Task, networks: list[Network], split: str) -> FloatArray:
-    return geometric_mean([score(task, network, split).probs for network in networks])
+    if networks:
+        by_model = geometric_mean([by_model, geometric_mean(network_probs(task, networks, "test"))])
+    return prior_adjusted(by_model, np.maximum(prior, SMALLEST_PRIOR), adjustment)
 
 
 def write_classifier(task: Task, model: NoiseModel, adjustment: float, network: Network) -> None:

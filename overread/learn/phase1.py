@@ -19,7 +19,16 @@ from overread.learn.checkpoint import Tensors, load_checkpoint, pack_module, sav
 from overread.learn.crew import fine_tune, learn
 from overread.learn.methods import get_method
 from overread.learn.models import Network
-from overread.learn.noise_head import new_noise_model, opinion_of, pack_noise_model, write_classifier
+from overread.learn.noise_head import (
+    Trial,
+    network_probs,
+    new_noise_model,
+    opinion_of,
+    pack_noise_model,
+    training_parts,
+    trial_of,
+    write_classifier,
+)
 from overread.learn.row_files import WindowFiles
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
@@ -28,10 +37,10 @@ from overread.locks import take_lock
 from overread.progress import Reporter
 from overread.rng import derived_seed, generator
 
-__all__ = ["Phase1", "Stored", "other_networks", "pack_networks", "run_phase1", "unpack_networks"]
+__all__ = ["Phase1", "Stored", "keeps_networks", "other_networks", "pack_networks", "run_phase1", "unpack_networks"]
 
 # Part of every file name: a change of what phase 1 computes makes all old files stale.
-RULES = 2
+RULES = 3
 
 
 class Phase1(NamedTuple):
@@ -44,6 +53,8 @@ class Phase1(NamedTuple):
     estimated_rate: float
     estimated_matrix: FloatArray
     seconds: float
+    trial: Trial | None
+    """What networks beside a noise model add; None where there are none."""
 
 
 class Stored(NamedTuple):
@@ -82,6 +93,7 @@ def run_phase1(task: Task, config: Config, folder: Path, true_rate: float | None
         estimated_rate=meta["estimated_rate"],
         estimated_matrix=arrays["estimated_matrix"],
         seconds=meta["seconds"],
+        trial=None if meta["trial"] is None else Trial(**meta["trial"]),
     )
     return Stored(network, phase1, tensors)
 
@@ -99,7 +111,7 @@ def _trained(
     learned = learn(task, config, networks, forget_rate, checkpointer, reporter)
     seconds = learned.seconds + estimate.seconds
     phase1 = Phase1(
-        learned.presumed_clean, learned.loss, learned.vog, forget_rate, estimate.rate, estimate.matrix, seconds
+        learned.presumed_clean, learned.loss, learned.vog, forget_rate, estimate.rate, estimate.matrix, seconds, None
     )
     _store(path, [network], phase1, {})
     assert checkpointer.path is not None
@@ -117,21 +129,29 @@ def _fitted(
     model.learn()
     seconds, networks = time.monotonic() - started, [network]
     checkpointer = _checkpointer(path, config)
+    by_network: list[FloatArray] = []
+    trial: Trial | None = None
     if config.model.mode == "frozen":
         write_classifier(task, model, config.lnl.prior_adjustment, network)
-        opinion = opinion_of(task, model, [])
     else:
         networks += other_networks(task, config)
-        known, everything = model.log_likelihood(), np.arange(len(task.given))
-        fine_tune(task, config, networks, known, everything, config.lnl.epochs, 0, checkpointer, reporter)
-        opinion = opinion_of(task, model, networks)
+        parts = training_parts(model, len(networks))
+        fine_tune(task, config, networks, model.log_likelihood(), parts, config.lnl.epochs, 0, checkpointer, reporter)
+        by_network = network_probs(task, networks, "train")
+        trial = trial_of(model, by_network)
         seconds += checkpointer.spent()
+    opinion = opinion_of(model, by_network if keeps_networks(config, trial) else [])
     loss = -np.log(np.maximum(opinion.probs[np.arange(len(task.given)), task.given], np.finfo(np.float64).tiny))
     clean, nothing = believed(opinion.posterior, task.given), np.full(len(loss), np.nan)
     # Nothing is forgotten: the forget rate is that of the methods that leave items out.
-    phase1 = Phase1(clean, loss, nothing, 0.0, opinion.noise_rate, model.belief().matrix, seconds)
+    phase1 = Phase1(clean, loss, nothing, 0.0, opinion.noise_rate, model.belief().matrix, seconds, trial)
     _store(path, networks, phase1, pack_noise_model(model))
     checkpointer.clear()
+
+
+def keeps_networks(config: Config, trial: Trial | None) -> bool:
+    """Whether networks beside a noise model have a say: where they were asked for, or where `trial` speaks for them."""
+    return trial is not None and (config.model.mode == "finetune" or trial.gain > 0)
 
 
 def other_networks(task: Task, config: Config) -> list[Network]:
@@ -176,6 +196,7 @@ def _store(path: Path, networks: list[Network], phase1: Phase1, more: Mapping[st
             "forget_rate": phase1.forget_rate,
             "estimated_rate": phase1.estimated_rate,
             "seconds": phase1.seconds,
+            "trial": None if phase1.trial is None else phase1.trial._asdict(),
         },
     )
 

@@ -63,7 +63,7 @@ class Task(NamedTuple):
     given: IntArray
     n_classes: int
     input_dim: int | None
-    """Width of the embeddings in frozen mode; none in finetune mode."""
+    """Width of the embeddings in frozen mode; none in the other modes."""
     model: ModelConfig
     processes: Processes
     noise_items: IntArray
@@ -72,7 +72,7 @@ class Task(NamedTuple):
     """(M, D) their embeddings."""
     data_digest: str
     embeddings: Embeddings | None = None
-    """In finetune mode those of a frozen backbone beside the network, for methods that model noise; else none."""
+    """Beside a network on pixels those of a frozen backbone, for methods that model noise; else none."""
     cluster: Cluster = "none"
     """Who scores large sets of pixels."""
 
@@ -82,7 +82,7 @@ class Task(NamedTuple):
 
 
 def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Reporter, processes: Processes) -> Task:
-    """Inputs for both phases: embeddings in frozen mode, pixels in finetune mode."""
+    """Inputs for both phases: embeddings in frozen mode, else pixels."""
     device = processes.device
     model = config.model
     train, test = dataset.positions("train"), dataset.positions("test")

@@ -44,7 +44,7 @@ def main(kind: str, out: Path) -> None:
     nowhere = Checkpointer(None, 0.0, "")
     result = learn_with_noisy_labels(networks, source, given, C, 0.2, config, 7, nowhere, Silent(), processes)
     bought = np.arange(2) if kind == "two images" else np.arange(0, N, 2)
-    fine_tune(networks[:1], source, given, bought, 2, config, 7, 1, nowhere, Silent(), processes)
+    fine_tune(networks[:1], source, given, [bought], 2, config, 7, 1, nowhere, Silent(), processes)
     scores = predict(networks[0], source, np.arange(N), batch_size=16, draws=3, processes=processes)
     assert scores.draws is not None
     if processes.is_first:

@@ -21,7 +21,7 @@ def trained(targets: IntArray | FloatArray, optimizer: str, epochs: int = 3, cou
     source = FeatureSource(features(), torch.device("cpu"))
     config = LnlConfig.model_validate({"batch_size": 8, "learning_rate": 0.05, "optimizer": optimizer})
     nowhere = Checkpointer(None, 0.0, "")
-    fine_tune(networks, source, targets, np.arange(N), epochs, config, 0, 1, nowhere, Silent())
+    fine_tune(networks, source, targets, [np.arange(N)] * count, epochs, config, 0, 1, nowhere, Silent())
     return networks
 
 

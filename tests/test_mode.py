@@ -1,0 +1,61 @@
+"""What `model.mode=auto` tries: a small network where it fits the images and takes minutes, else embeddings alone."""
+
+import re
+
+import pytest
+
+from overread.config import load_config
+from overread.errors import ConfigError
+from overread.mode import settle
+
+
+@pytest.mark.parametrize("side", [24, 28, 64])
+def test_small_images_get_a_small_network(side: int) -> None:
+    settled = settle(load_config(), 5000, side, "cpu")
+    assert (settled.config.model.mode, settled.config.model.name) == ("auto", "small_resnet")
+    assert settled.config.model.input_size == min(side, 32)
+    assert settled.reason == ""
+
+
+@pytest.mark.parametrize(
+    ("n_train", "side", "says"),
+    [
+        (5000, 20, r"for images of 24 to 64 pixels and these have 20"),
+        (5000, 224, "these have 224"),
+        (10**6, 28, "e\\+"),
+    ],
+)
+def test_what_would_take_hours_or_does_not_fit_is_frozen(n_train: int, side: int, says: str) -> None:
+    settled = settle(load_config(), n_train, side, "cpu")
+    assert settled.config.model == load_config(settings=["model.mode=frozen"]).model
+    assert re.search(says, settled.reason)
+
+
+def test_another_device_does_more() -> None:
+    assert settle(load_config(), 10**6, 28, "cuda").config.model.mode == "auto"
+
+
+@pytest.mark.parametrize("mode", ["frozen", "finetune"])
+def test_a_mode_that_was_asked_for_stays(mode: str) -> None:
+    config = load_config(settings=[f"model.mode={mode}"])
+    assert settle(config, 10**9, 1000, "cpu").config == config
+
+
+def test_the_default_leaves_a_model_that_was_named_to_its_embeddings() -> None:
+    assert load_config().model.mode == "auto"
+    for named in ("model.name=resnet18", "model.weights=hub"):
+        config = load_config(settings=[named])
+        assert (config.model.mode, config.lnl.method, config.lnl.optimizer) == ("frozen", "noise-model", "sgd")
+
+
+def test_the_default_trains_networks_without_weights_as_they_want_it() -> None:
+    scratch = load_config(settings=["model.mode=finetune", "model.weights=none"])
+    assert (scratch.model.name, scratch.lnl.optimizer, scratch.lnl.method) == ("small_resnet", "adamw", "noise-model")
+    trained = load_config(settings=["model.mode=finetune"])
+    assert (trained.model.weights, trained.lnl.optimizer, trained.lnl.method) == ("packaged", "sgd", "noise-model")
+
+
+def test_other_methods_do_not_choose_a_mode() -> None:
+    assert load_config(settings=["preset=paper"]).model.mode == "frozen"
+    with pytest.raises(ConfigError, match=r"model.mode=auto belongs to lnl.method=noise-model"):
+        load_config(settings=["preset=paper", "model.mode=auto"])
