@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from overread.config import Config, load_config
+from overread.config import Config, ModelConfig, load_config
 from overread.data.cache import cache_folder
 from overread.data.formats import infer_format
 from overread.errors import DataError, ModelError, RunError
 from overread.learn.device import resolve_device
+from overread.mode import LARGEST_SIDE, SMALLEST_SIDE
 from overread.results import RESULTS, read_results
 from overread.run import folder_of
 
@@ -89,7 +90,7 @@ def plan(config: Config) -> Facts:
         ("preset", config.preset),
         ("data", _data(config)),
         ("noise", f"{config.noise.kind}, {noise}, seed {config.seed}"),
-        ("model", f"{model.name}, {model.mode}, weights {model.weights}"),
+        ("model", _model(model)),
         ("device", _device(config)),
         ("phase 1", f"{lnl.method}, {lnl.epochs} epochs, forget rate {lnl.forget_rate}, mix ratio {lnl.mix_ratio:g}"),
         ("phase 2", f"{active.sampler}, {active.rounds} rounds x {active.budget} reads = at most {reads} reads"),
@@ -120,6 +121,15 @@ def _data(config: Config) -> str:
         return f"NOT USABLE: data.path={path} does not exist"
     size = f", {path.stat().st_size / 2**20:.1f} MiB" if path.is_file() else ""
     return f"{path}, format {name}{size}"
+
+
+def _model(model: ModelConfig) -> str:
+    if model.mode != "auto":
+        return f"{model.name}, {model.mode}, weights {model.weights}"
+    return (
+        f"frozen embeddings, and networks of {model.name} beside them where images have {SMALLEST_SIDE} to "
+        f"{LARGEST_SIDE} pixels, training takes some minutes, and they help"
+    )
 
 
 def _device(config: Config) -> str:

@@ -5,17 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from overread.config import Config
+from overread.config import Config, ModelConfig
 from overread.data.dataset import Dataset
 from overread.errors import RunError
 from overread.learn.device import resolve_device
 from overread.learn.methods import get_method
+from overread.learn.noise_head import Trial
+from overread.learn.phase1 import keeps_networks
+from overread.mode import Settled
 from overread.progress import Reporter
 from overread.results import RESULTS, read_results
 from overread.run import code_id
 from overread.simulation import NoisyLabels
 
-__all__ = ["begin_results"]
+__all__ = ["begin_results", "choice_of", "model_of"]
 
 
 def begin_results(
@@ -65,7 +68,7 @@ def begin_results(
         "label_leak": config.active.label_leak,
         "leak": None,
         "stopped": None,
-        "choice": _choice(config),
+        "choice": None,
         "notes": _notes(config),
         "evaluated_weights": "first network, last epoch of each step",
         "config_id": config.identity(),
@@ -89,19 +92,42 @@ def _note_code(results: dict[str, Any], reporter: Reporter) -> None:
         reporter.note(f"the code has changed since this run began; {RESULTS} will name both")
 
 
-def _choice(config: Config) -> str | None:
-    """What the preset `default` took, and why; None for the others, which say it by their name."""
+def model_of(settled: Settled, trial: Trial | None) -> dict[str, Any]:
+    """Name, mode and weights of the model that a run ended up with after phase 1."""
+    model = settled.config.model
+    if trial is not None and not keeps_networks(settled.config, trial):
+        model = ModelConfig(mode="frozen")
+    mode = "finetune" if model.mode == "auto" else model.mode
+    return {"name": model.name, "mode": mode, "weights": model.weights}
+
+
+def choice_of(settled: Settled, trial: Trial | None) -> str | None:
+    """What the preset `default` took, and why; None for the others, which say it by their name.
+
+    trial: what networks beside the noise model were found to add, None where there are none.
+    """
+    config = settled.config
     if config.preset != "default":
         return None
-    if get_method(config.lnl.method).models_noise:
+    if not get_method(config.lnl.method).models_noise:
         return (
-            "The noise model, because the embeddings are frozen: no label is left out, and reads tell how far the "
-            "given ones are to be believed."
+            f"The method {config.lnl.method}, because it was asked for or because the noise model cannot be fitted "
+            "here: that needs a linear head and no label leak."
         )
-    return (
-        f"The method {config.lnl.method}, because it was asked for or because the noise model cannot be fitted here: "
-        "that needs frozen embeddings, a linear head and no label leak."
+    every = "No label is left out, and reads tell how far the given ones are to be believed."
+    if trial is None:
+        return f"The noise model on {settled.reason or 'frozen embeddings, because they were asked for'}. {every}"
+    verdict = "more probable" if trial.gain > 0 else "no more probable"
+    found = (
+        f"given labels of {trial.items} images that the networks had not learnt from are {verdict} with them "
+        f"({trial.alone + trial.gain:.3f} nats against {trial.alone:.3f} without, standard error {trial.error:.3f})"
     )
+    if not keeps_networks(config, trial):
+        return (
+            f"The noise model on frozen embeddings, and no networks ({config.model.name}) beside it: {found}. {every}"
+        )
+    asked = "finetune mode was asked for, and " if config.model.mode == "finetune" else ""
+    return f"The noise model and two networks ({config.model.name}) together: {asked}{found}. {every}"
 
 
 def _notes(config: Config) -> list[str]:

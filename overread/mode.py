@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from overread.config import Config, ModelConfig
 
-__all__ = ["Settled", "settle"]
+__all__ = ["LARGEST_SIDE", "SMALLEST_SIDE", "Settled", "settle"]
 
 # Pixels a side that `small_resnet` is made for; it sees larger images at the second size.
 SMALLEST_SIDE, LARGEST_SIDE = 24, 64

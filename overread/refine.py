@@ -19,10 +19,10 @@ import numpy as np
 
 from overread.cluster import cluster_session
 from overread.config import Config
-from overread.data.dataset import load_dataset
+from overread.data.dataset import Dataset, load_dataset
 from overread.errors import ConfigError
 from overread.estimates import round_estimates
-from overread.header import begin_results
+from overread.header import begin_results, choice_of, model_of
 from overread.learn.checkpoint import save_checkpoint
 from overread.learn.crew import begin, dismiss, follow, is_wanted
 from overread.learn.device import set_threads
@@ -30,6 +30,7 @@ from overread.learn.learners import Learner, Scores, State, begin_learning, unto
 from overread.learn.processes import Processes, launched_processes, number_launched
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
+from overread.mode import Settled, settle
 from overread.oracle import Oracle, SimulatedOracle, save_reads
 from overread.picks import audit, choose, next_reads
 from overread.progress import Reporter, Silent
@@ -74,19 +75,20 @@ def _direct(
     dataset = load_dataset(config.data, config.seed, reporter)
     train = dataset.positions("train")
     noisy = make_noisy_labels(dataset, train, config.noise, config.seed)
+    settled = _settled(config, dataset, processes)
     with open_run(config) as run:
         results = begin_results(run, config, dataset, noisy, threads, reporter)
         lost = find_lost_files(run, results, reporter)
         if results["complete"] and not lost:
             reporter.note(f"the run in {run} is complete already")
             return results
-        task = begin(config, dataset, noisy.given, processes, reporter)
+        task = begin(settled.config, dataset, noisy.given, processes, reporter)
         referee = Referee(dataset, noisy, config)
         oracle = SimulatedOracle(
             dataset.reference[train], len(dataset.class_names), config.active.oracle_error, config.seed
         )
         phase1_folder = phase1_folder or run / "checkpoints"
-        _run_rounds(run, config, task, referee, oracle, results, lost, phase1_folder, noisy, reporter)
+        _run_rounds(run, settled, task, referee, oracle, results, lost, phase1_folder, noisy, reporter)
         return results
 
 
@@ -95,13 +97,20 @@ def _assist(config: Config, processes: Processes) -> dict[str, Any]:
     if is_wanted(processes):
         dataset = load_dataset(config.data, config.seed, Silent())
         noisy = make_noisy_labels(dataset, dataset.positions("train"), config.noise, config.seed)
+        config = _settled(config, dataset, processes).config
         follow(begin(config, dataset, noisy.given, processes, Silent()), config)
     return {}
 
 
+def _settled(config: Config, dataset: Dataset, processes: Processes) -> Settled:
+    """What `config` means for the training items of `dataset` on the devices of `processes`."""
+    side = max(dataset.images.shape[1:3])
+    return settle(config, len(dataset.positions("train")), side, processes.device.type)
+
+
 def _run_rounds(
     run: Path,
-    config: Config,
+    settled: Settled,
     task: Task,
     referee: Referee,
     oracle: Oracle,
@@ -111,6 +120,7 @@ def _run_rounds(
     noisy: NoisyLabels,
     reporter: Reporter,
 ) -> None:
+    config = settled.config
     true_rate = noisy.rate if config.lnl.forget_rate == "true" else None
     learner = begin_learning(task, config, phase1_folder, true_rate, reporter)
     phase1 = learner.phase1
@@ -119,6 +129,8 @@ def _run_rounds(
         referee.write_noise(run, phase1)
         results["noise"]["estimated_rate"] = phase1.estimated_rate
         results["lnl"]["forget_rate"] = phase1.forget_rate
+        results["model"] = model_of(settled, phase1.trial)
+        results["choice"] = choice_of(settled, phase1.trial)
         state, scores = untouched(task, phase1), None
     else:
         check_split(run, lost, phase1)

@@ -53,12 +53,43 @@ def test_reads_are_exported_and_what_nobody_read_is_what_the_posterior_says(tmp_
 
 
 def test_the_default_says_what_it_chose_and_why(tmp_path: Path) -> None:
-    frozen = simulate(tiny_config(tmp_path, "preset=default", "active.rounds=0"))
+    size = "model.input_size=112"
+    frozen = simulate(tiny_config(tmp_path, "preset=default", "model.mode=frozen", "active.rounds=0", size))
     assert (frozen["lnl"]["method"], frozen["sampler"]) == ("noise-model", "macro-f1")
-    assert "because the embeddings are frozen" in frozen["choice"]
-    elsewhere = load_config(settings=["preset=default", "model.mode=finetune"])
-    assert (elsewhere.lnl.method, elsewhere.active.sampler) == ("co-teaching-vog", "entropy")
+    assert "frozen embeddings, because they were asked for" in frozen["choice"]
+    # Pictures of 16 pixels are too small for a network that shrinks them.
+    small = simulate(tiny_config(tmp_path, "preset=default", "active.rounds=0", f"out={tmp_path / 'small'}"))
+    assert "24 to 64 pixels and these have 16" in small["choice"]
+    assert [entry["test"] for entry in small["rounds"]] == [entry["test"] for entry in frozen["rounds"]]
     assert simulate(tiny_config(tmp_path, "active.rounds=0", f"out={tmp_path / 'paper'}"))["choice"] is None
+
+
+@pytest.mark.parametrize("rate", ["0.004", "3.0"], ids=["learns", "learns nothing"])
+def test_networks_stay_where_unseen_labels_are_more_probable_with_them(tmp_path: Path, rate: str) -> None:
+    run, size = tmp_path / "run", ("data.image_size=24", "model.input_size=24")
+    config = tiny_config(tmp_path, "preset=default", *size, f"lnl.learning_rate={rate}", "lnl.epochs=12")
+    results = simulate(config)
+    trial = load_checkpoint(next((run / "checkpoints").glob("phase1-*.safetensors")))[1]["trial"]
+    stay = trial["gain"] > 0
+    assert stay == (rate == "0.004")
+    assert results["model"]["mode"] == ("finetune" if stay else "frozen")
+    assert ("two networks (small_resnet) together" in results["choice"]) == stay
+    assert f"given labels of {trial['items']} images" in results["choice"]
+    if not stay:
+        # Then the run is the one on frozen embeddings.
+        frozen = simulate(
+            tiny_config(
+                tmp_path,
+                "preset=default",
+                "data.image_size=24",
+                "model.mode=frozen",
+                "model.input_size=112",
+                f"out={tmp_path / 'frozen'}",
+            )
+        )
+        for mine, other in zip(results["rounds"], frozen["rounds"], strict=True):
+            assert mine["label_accuracy"] == other["label_accuracy"]
+            assert mine["test"]["macro_f1"] == pytest.approx(other["test"]["macro_f1"], abs=1e-6)
 
 
 def test_lost_scores_are_made_again_from_weights_and_reads(tmp_path: Path) -> None:
