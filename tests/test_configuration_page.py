@@ -25,11 +25,14 @@ def page() -> str:
         parts.append(f"## {name}\n\n{section.__doc__.splitlines()[0]}\n")
         parts.append(table({f"{name}.{key}": field for key, field in section.model_fields.items()}))
     parts.append(
-        "## Presets\n\nWhat each sets; all of it can be set otherwise. `default` does so for frozen embeddings under a "
-        "linear head, where no other `lnl.method` is asked for; elsewhere it sets nothing. The method `noise-model` is "
-        "fitted, not trained, in frozen mode: of `lnl` it reads `prior_adjustment` alone, of `active` neither `epochs` "
-        "nor `start` nor `train_on`. In finetune mode two networks are trained beside it, for `lnl.epochs` and "
-        "`active.epochs`, always from where they stand and on all items.\n"
+        "## Presets\n\nWhat each sets; all of it can be set otherwise. `default` sets nothing where another "
+        "`lnl.method`, an mlp head or a label leak is asked for; method and sampler alone where `model.mode=frozen`, or "
+        "`model.name` or `model.weights` is said, which then is the frozen backbone; all but the mode for "
+        "`model.mode=finetune` with `model.weights=none`. The method `noise-model` is fitted, not trained, in frozen "
+        "mode: of `lnl` it reads `prior_adjustment`, `noise_matrix` and `reader_error`, of `active` neither `epochs` "
+        "nor `start` nor `train_on`. In the other modes two networks are trained beside it, for `lnl.epochs` and "
+        "`active.epochs`, always from where they stand; where mode auto tries none, `model.name` and `model.weights` "
+        "are not read.\n"
     )
     rows = [
         f"| `{name}` | {', '.join(f'`{key}={cell(value)}`' for key, value in keys.items())} |"

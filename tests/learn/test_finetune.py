@@ -15,13 +15,15 @@ from overread.progress import Silent
 N, D, C = 240, 6, 3
 
 
-def trained(targets: IntArray | FloatArray, optimizer: str, epochs: int = 3, count: int = 1) -> list[Network]:
+def trained(
+    targets: IntArray | FloatArray, optimizer: str, epochs: int = 3, parts: tuple[IntArray, ...] = (np.arange(N),)
+) -> list[Network]:
     model = ModelConfig(mode="frozen", dropout=0.0)
-    networks = [build_network(model, C, D, seed) for seed in range(count)]
+    networks = [build_network(model, C, D, seed) for seed in range(len(parts))]
     source = FeatureSource(features(), torch.device("cpu"))
     config = LnlConfig.model_validate({"batch_size": 8, "learning_rate": 0.05, "optimizer": optimizer})
     nowhere = Checkpointer(None, 0.0, "")
-    fine_tune(networks, source, targets, [np.arange(N)] * count, epochs, config, 0, 1, nowhere, Silent())
+    fine_tune(networks, source, targets, parts, epochs, config, 0, 1, nowhere, Silent())
     return networks
 
 
@@ -66,6 +68,19 @@ def test_the_likelihood_of_noisy_labels_learns_the_truth_where_labels_alone_misl
 
 
 def test_networks_that_learn_together_learn_as_they_would_alone() -> None:
-    together = trained(labels(), "adamw", count=2)
+    together = trained(labels(), "adamw", parts=(np.arange(N), np.arange(N)))
     torch.testing.assert_close(together[0].last.weight, trained(labels(), "adamw")[0].last.weight, rtol=0, atol=0)
     assert not torch.equal(together[0].last.weight, together[1].last.weight)
+
+
+def test_a_network_sees_nothing_of_items_that_are_not_its_own() -> None:
+    parts = (np.arange(0, N, 2), np.arange(100, N))
+    networks = trained(labels(), "adamw", parts=parts)
+    for index, part in enumerate(parts):
+        wrong = labels().copy()
+        wrong[np.setdiff1d(np.arange(N), part)] = 0
+        again = trained(wrong, "adamw", parts=parts)[index]
+        torch.testing.assert_close(again.last.weight, networks[index].last.weight, rtol=0, atol=0)
+        assert not torch.equal(
+            trained(np.roll(labels(), 1), "adamw", parts=parts)[index].last.weight, again.last.weight
+        )
