@@ -553,7 +553,7 @@ def test_other_code_that_goes_on_is_said_and_recorded(
     assert first["code_changes"] == []
     for rounds, code in ((1, "2.0+b"), (2, "2.0+b"), (2, "3.0+c")):
         interrupted(tmp_path, rounds)
-        monkeypatch.setattr("overread.refine.code_id", lambda code=code: code)
+        monkeypatch.setattr("overread.header.code_id", lambda code=code: code)
         outcome = call(*SAME)
         assert outcome.code == 0
         said = (rounds, code) != (2, "2.0+b")
@@ -571,7 +571,7 @@ def test_a_complete_run_is_that_of_the_code_that_made_it(
 ) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     before = tree(tmp_path)
-    monkeypatch.setattr("overread.refine.code_id", lambda: "2.0+b")
+    monkeypatch.setattr("overread.header.code_id", lambda: "2.0+b")
     outcome = call(*SAME)
     assert (outcome.code, outcome.err) == (0, "the run in run is complete already\n")
     assert tree(tmp_path) == before
