@@ -114,7 +114,7 @@ def test_03_clean_labels_of_other_splits_choose_nothing(tmp_path: Path, split: s
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_04_05_every_point_of_the_curve_is_the_last_epoch(tmp_path: Path, number: int) -> None:
-    results = simulate(tiny_config(tmp_path))
+    results = simulate(tiny_config(tmp_path, f"data.cache={tmp_path / 'cache'}"))
     assert len(results["rounds"]) == 3
     tensors, _ = load_checkpoint(round_file(tmp_path / "run", "checkpoints", number, ".safetensors"))
     reported = columns(tmp_path / "run", "test", number)
