@@ -10,7 +10,7 @@ from measure import Benchmark, Step
 
 def main(name: str, way: str, size: str, quick: str) -> None:
     """Print MiB above the process with the inputs, or `unknown`."""
-    module = importlib.import_module(f"benchmarks.{name}")
+    module = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
     benchmark: Benchmark[object] = module.BENCHMARK
     inputs = benchmark.inputs(int(size), quick == "quick")
     status = Path("/proc/self/status")

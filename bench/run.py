@@ -58,12 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def benchmark_names() -> list[str]:
     """Names of all benchmarks, sorted."""
-    return sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
+    return sorted(file.stem.replace("_", "-") for file in FOLDER.glob("*.py") if file.stem != "__init__")
 
 
 def load(name: str) -> Benchmark[Any]:
     """The benchmark `name`; what it needs is imported now."""
-    benchmark: Benchmark[Any] = importlib.import_module(f"benchmarks.{name}").BENCHMARK
+    benchmark: Benchmark[Any] = importlib.import_module(f"benchmarks.{name.replace('-', '_')}").BENCHMARK
     return benchmark
 
 

@@ -59,6 +59,8 @@ def beside(result: dict[str, Any]) -> str:
         steps = zip(details["sizes"], details["seconds_of_sizes"], details["peak_mb_of_sizes"], strict=True)
         texts += [f"{size:,} items {seconds(took['all'])} and {peak:,.0f} MiB" for size, took, peak in steps]
         texts.append(f"exponent {details['exponent']:.2f} (CPU seconds {details['cpu_exponent']:.2f})")
+    if "start_mb_of_sizes" in details:
+        texts.append(f"of the memory {max(details['start_mb_of_sizes']):,.0f} MiB are libraries")
     return "; ".join(texts)
 
 

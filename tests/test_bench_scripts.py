@@ -15,7 +15,7 @@ from overread.arrays.acquisition import Pool, select
 from overread.arrays.vog import last_layer_gradient, vog
 
 BENCH = Path(__file__).parents[1] / "bench"
-NAMES = sorted(file.stem for file in (BENCH / "benchmarks").glob("*.py") if file.stem != "__init__")
+NAMES = sorted(file.stem.replace("_", "-") for file in (BENCH / "benchmarks").glob("*.py") if file.stem != "__init__")
 
 
 def run_bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -79,6 +79,7 @@ def test_the_table_has_a_row_for_each_and_says_what_was_measured_beside(
         assert row[7] == f"`python bench/run.py {result['name']} --size {result['details']['size']} --rounds 1` |"
     assert re.search(r"- `window` .*value in memory .*; peak memory naive \d+ MiB above the inputs", printed)
     assert re.search(r"- `scale` .*items .* MiB; exponent", printed)
+    assert re.search(r"- `noise-model` .*items .* MiB; exponent .*; of the memory [\d,]+ MiB are libraries", printed)
 
 
 @pytest.mark.parametrize("content", [None, "{broken", "{}", "[1]"])

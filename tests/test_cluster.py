@@ -86,6 +86,7 @@ def images(tmp_path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def write_grid(tmp_path: Path, seeds: list[int]) -> Path:
     settings = dict(text.split("=", 1) for text in tiny_settings(tmp_path))
+    settings["data.cache"] = str(tmp_path / "cache")
     path, _, _ = (settings.pop(key) for key in ("data.path", "out", "threads"))
     grid = {
         "seeds": seeds,

@@ -68,14 +68,15 @@ def npz_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = dict(np.load(write_tiny_set(folder / "base.npz"), allow_pickle=False))
     data["class_names"] = np.array(["a-disc", "b-stripe", "c-noise"])
     np.savez(folder / "set.npz", **data)
-    simulate(tiny_config(folder, f"data.path={folder / 'set.npz'}"))
+    simulate(tiny_config(folder, f"data.path={folder / 'set.npz'}", f"data.cache={folder / 'cache'}"))
     return folder
 
 
 @pytest.mark.parametrize("write", [as_folder, as_csv, as_hdf5])
 def test_formats_agree(npz_run: Path, tmp_path: Path, write: Callable[[Path, Arrays], tuple[str, ...]]) -> None:
     data = dict(np.load(npz_run / "set.npz", allow_pickle=False))
-    simulate(tiny_config(tmp_path, *write(tmp_path / "images", data)))
+    # Embedded anew: a cache of all tests would hand over the same rows.
+    simulate(tiny_config(tmp_path, *write(tmp_path / "images", data), f"data.cache={tmp_path / 'cache'}"))
     rounds, tables = outcome(npz_run / "run")
     other_rounds, other_tables = outcome(tmp_path / "run")
     assert rounds == other_rounds

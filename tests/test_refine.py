@@ -60,9 +60,15 @@ def test_scores_are_those_of_the_written_probabilities(tmp_path: Path) -> None:
         assert entry["label_accuracy"] == pytest.approx(right.mean())
 
 
+@pytest.fixture(scope="module")
+def phase1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs that differ in phase 2 alone share phase 1."""
+    return tmp_path_factory.mktemp("phase1")
+
+
 @pytest.mark.parametrize("sampler", list_samplers())
-def test_every_sampler_buys_the_budget_from_the_noisy_part(tmp_path: Path, sampler: str) -> None:
-    results = simulate(tiny_config(tmp_path, f"active.sampler={sampler}"))
+def test_every_sampler_buys_the_budget_from_the_noisy_part(tmp_path: Path, phase1: Path, sampler: str) -> None:
+    results = simulate(tiny_config(tmp_path, f"active.sampler={sampler}"), phase1_folder=phase1)
     assert [entry["oracle_reads"] for entry in results["rounds"]] == [0, 5, 10]
     scores = pq.read_table(round_file(tmp_path / "run", "scores", 2)).to_pydict()
     bought, clean = np.array(scores["bought"]), np.array(scores["presumed_clean"])
@@ -99,10 +105,10 @@ def test_phase_1_is_shared_by_runs_that_differ_in_phase_2(tmp_path: Path) -> Non
     "change",
     ["active.start=scratch", "active.train_on=bought", "active.epochs=5", "active.oracle_error=0.5", "seed=1"],
 )
-def test_options_of_phase_2_change_the_result(tmp_path: Path, change: str) -> None:
+def test_options_of_phase_2_change_the_result(tmp_path: Path, phase1: Path, change: str) -> None:
     tables = []
     for name, settings in (("base", ()), ("other", (change,))):
-        simulate(tiny_config(tmp_path, *settings, f"out={tmp_path / name}"))
+        simulate(tiny_config(tmp_path, *settings, f"out={tmp_path / name}"), phase1_folder=phase1)
         tables.append(pq.read_table(round_file(tmp_path / name, "test", 2)))
     assert not tables[0].equals(tables[1])
 

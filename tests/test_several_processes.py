@@ -89,7 +89,7 @@ def stopping_script(folder: Path, rank: int) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_one_process_goes_on_where_two_were_stopped(tmp_path: Path, rank: int) -> None:
-    settings = [*tiny_settings(tmp_path), "checkpoint_seconds=0", *NO_BATCH_NORM]
+    settings = [*tiny_settings(tmp_path), f"data.cache={tmp_path / 'cache'}", "checkpoint_seconds=0", *NO_BATCH_NORM]
     alone = simulate(load_config(settings=[*settings, f"out={tmp_path / 'alone'}"]))
     texts = [part for text in settings for part in ("--set", text)]
     assert torchrun(2, stopping_script(tmp_path, rank), "simulate", *texts).returncode != 0
@@ -105,7 +105,7 @@ def test_one_process_goes_on_where_two_were_stopped(tmp_path: Path, rank: int) -
 
 @pytest.mark.slow
 def test_two_processes_go_on_where_one_was_stopped(tmp_path: Path) -> None:
-    settings = [*tiny_settings(tmp_path), "checkpoint_seconds=0", *NO_BATCH_NORM]
+    settings = [*tiny_settings(tmp_path), f"data.cache={tmp_path / 'cache'}", "checkpoint_seconds=0", *NO_BATCH_NORM]
     alone = simulate(load_config(settings=[*settings, f"out={tmp_path / 'alone'}"]))
     texts = [part for text in settings for part in ("--set", text)]
     command = [sys.executable, stopping_script(tmp_path, 0), "simulate", *texts]

@@ -42,12 +42,14 @@ def _picture(label: int, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[n
 
 
 def tiny_settings(folder: Path) -> list[str]:
-    """Settings of a run of the tiny set in `folder`, with its own cache, on which a run takes a second."""
+    """Settings of a run of the tiny set in `folder` on which a run takes a second.
+
+    The cache is that of all tests: most of them are about what comes after the embeddings, which are made once.
+    """
     return [
         # Two networks that are trained, so that there is something to interrupt; what comes later wins.
         "preset=paper",
         f"data.path={write_tiny_set(folder / 'tiny.npz')}",
-        f"data.cache={folder / 'cache'}",
         f"out={folder / 'run'}",
         "model.input_size=32",
         "lnl.epochs=6",

@@ -4,10 +4,6 @@ Every size runs in a process of its own, on the first rows of one file in a temp
 """
 
 import json
-import math
-import os
-import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from growth import growth, held_by_this_process_mb, in_own_process, peak_of_this_process_mb
 from measure import Benchmark, Seconds, Step, scaled, timed
 from naive import k_centre_greedy
 from numpy.typing import NDArray
@@ -75,11 +72,7 @@ def truth(start: int, count: int) -> IntArray:
 def value(data: Inputs) -> Step:
     def step() -> Seconds:
         for size in data.sizes:
-            command = [sys.executable, __file__, str(data.file), str(size), str(data.picks)]
-            paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-            data.outcomes[size] = json.loads(done.stdout)
+            data.outcomes[size] = in_own_process(__file__, data.file, size, data.picks)
         last = data.outcomes[data.sizes[-1]]
         return Seconds(last["seconds"]["all"], last["cpu_seconds"])
 
@@ -136,8 +129,6 @@ def labels(size: int) -> IntArray:
 
 
 def facts(data: Inputs) -> dict[str, Any]:
-    outcomes = [data.outcomes[size] for size in data.sizes]
-    seconds = [outcome["seconds"]["all"] for outcome in outcomes]
     return {
         "width": WIDTH,
         "classes": CLASSES,
@@ -146,20 +137,8 @@ def facts(data: Inputs) -> dict[str, Any]:
         "update_epochs": UPDATE_EPOCHS,
         "picks": data.picks,
         "naive_is": f"at {data.sizes[0]} items, times {data.size / data.sizes[0]:g}",
-        "sizes": data.sizes,
-        "seconds_of_sizes": [outcome["seconds"] for outcome in outcomes],
-        "cpu_seconds_of_sizes": [outcome["cpu_seconds"] for outcome in outcomes],
-        "peak_mb_of_sizes": [outcome["peak_mb"] for outcome in outcomes],
-        "exponent": _exponent(data.sizes, seconds),
-        "cpu_exponent": _exponent(data.sizes, [outcome["cpu_seconds"] for outcome in outcomes]),
+        **growth(data.sizes, data.outcomes),
     }
-
-
-def _exponent(sizes: list[int], seconds: list[float]) -> float:
-    """Slope of a line through log seconds over log items: 1 = linear."""
-    if len(set(sizes)) == 1:
-        return math.nan
-    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
 def run_once(file: Path, size: int, picks: int) -> dict[str, Any]:
@@ -190,7 +169,7 @@ def run_once(file: Path, size: int, picks: int) -> dict[str, Any]:
         seconds[name] = time.perf_counter() - started
         return result
 
-    cpu = time.process_time()
+    cpu, start_mb = time.process_time(), held_by_this_process_mb()
     rows, processes = RowFile(file, (size, WIDTH)), Processes()
     reference = labels(size)
     given = flip_labels(reference, symmetric_matrix(CLASSES, NOISE), np.random.default_rng(3))
@@ -240,17 +219,12 @@ def run_once(file: Path, size: int, picks: int) -> dict[str, Any]:
         names = [str(number) for number in range(CLASSES)]
         clocked("metrics", lambda: classification_metrics(reference, probs, names))
     seconds["all"] = sum(seconds.values())
-    return {"seconds": seconds, "cpu_seconds": time.process_time() - cpu, "peak_mb": _peak_mb()}
-
-
-def _peak_mb() -> float | None:
-    """Peak of resident memory of this process; None where the system does not say (only Linux does)."""
-    status = Path("/proc/self/status")
-    # `ru_maxrss` will not do: a child inherits that of its parent.
-    found = (
-        re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"), re.MULTILINE) if status.exists() else None
-    )
-    return int(found[1]) / 1024 if found else None
+    return {
+        "seconds": seconds,
+        "cpu_seconds": time.process_time() - cpu,
+        "start_mb": start_mb,
+        "peak_mb": peak_of_this_process_mb(),
+    }
 
 
 BENCHMARK = Benchmark(
