@@ -102,12 +102,19 @@ def projection_of(features: FloatArray, rng: np.random.Generator) -> Projection:
     if X.shape[1] > DIMENSIONS:
         pca = PCA(
             min(DIMENSIONS, len(X)),
-            svd_solver="covariance_eigh" if X.shape[1] <= EXACT_PCA_DIMENSIONS else "randomized",
+            svd_solver=_decomposition(*X.shape),
             random_state=int(rng.integers(2**31)),
         ).fit(X)
         components = pca.components_
         X = X @ components.T
     return Projection(mean, components / np.sqrt(np.mean(X**2)))
+
+
+def _decomposition(n: int, dimensions: int) -> str:
+    """How scikit-learn finds the components soonest; all but the last are exact."""
+    if 2 * n < dimensions:
+        return "full"
+    return "covariance_eigh" if dimensions <= EXACT_PCA_DIMENSIONS else "randomized"
 
 
 def stratified_folds(given: IntArray, rng: np.random.Generator) -> tuple[IntArray, int]:
