@@ -17,8 +17,9 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two processes of one thread each; the tests of a file stay together, since they share what is dear to make.
 unit: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
