@@ -174,8 +174,8 @@ class NoiseModel:
     def update(self, positions: IntArray, labels: IntArray, reconsider: bool = True) -> None:
         """Fit again after all reads so far: (R,) positions and labels, several of an item where several were made.
 
-        reconsider: also try other penalties, and a matrix counted from the reads alone, which leaves what the given
-        labels misled to.  Repeated reads are thought independent.
+        Also tried is a matrix counted from the reads alone, which leaves what the given labels misled to.
+        reconsider: other penalties as well.  Repeated reads are thought independent.
         """
         if not self._fits:
             raise DataError("a noise model learns from given labels before it learns from reads")
@@ -203,6 +203,8 @@ class NoiseModel:
         jobs = [(shrinkage, "on") for shrinkage in self._assumptions]
         if reconsider and self._enough_reads():
             jobs += [(shrinkage, how) for shrinkage in self._assumptions for how in ("less", "more")]
+        if self._enough_reads():
+            # In every round: fitted on and on, a free matrix may drift until it calls a frequent class a rare one.
             jobs += [(shrinkage, "counted") for shrinkage in self._assumptions if shrinkage in (FREE, NEARLY)]
         found: dict[float, _Fit] = {}
         for fit in self._map(updated, jobs):

@@ -123,6 +123,15 @@ def test_labels_that_are_all_wrong_are_put_right_by_reads() -> None:
     assert accuracy(belief, labels) > 0.95
 
 
+@pytest.mark.parametrize("reconsider", [True, False])
+def test_a_matrix_that_renames_classes_is_left_in_any_round(reconsider: bool) -> None:
+    features, labels = blobs(apart=1.5)
+    model = learnt(features, (labels + 1) % 4)
+    read = some_items(300, 0.2)
+    model.update(read, labels[read], reconsider)
+    assert accuracy(model.belief(), labels) > 0.95
+
+
 def test_labels_that_are_all_right_are_believed() -> None:
     features, labels = blobs()
     model = learnt(features, labels)
