@@ -21,6 +21,7 @@ from overread.learn.methods import get_method
 from overread.learn.models import Network
 from overread.learn.noise_head import (
     Opinion,
+    adjustment_of,
     new_noise_model,
     opinion_of,
     pack_noise_model,
@@ -173,7 +174,7 @@ class NoiseModelLearner:
         self._model.update(*state.reads(), reconsider=number & (number - 1) == 0)
         self._opinion = None
         if not self._networks:
-            write_classifier(self._task, self._model, self._config.lnl.prior_adjustment, self.network)
+            write_classifier(self._task, self._model, adjustment_of(self._model, self._config), self.network)
             return time.monotonic() - started
         seconds = time.monotonic() - started
         known, everything = self._model.log_likelihood(), np.arange(len(self._task.given))
@@ -188,7 +189,7 @@ class NoiseModelLearner:
         opinion = self._thought()
         suggested = opinion.posterior.argmax(axis=1)
         exported = np.where(state.bought, state.labels, suggested)
-        predicted = adjusted_decision(opinion.probs, opinion.prior, self._config.lnl.prior_adjustment)
+        predicted = adjusted_decision(opinion.probs, opinion.prior, adjustment_of(self._model, self._config))
         # Networks train on what is read, so what they say of it is not blind.
         held_out = not self._networks
         blind = label_posterior(opinion.probs, self._model.belief().matrix, self._task.given) if held_out else None
@@ -197,7 +198,7 @@ class NoiseModelLearner:
     def test_probs(self) -> FloatArray:
         if not self._networks:
             return score(self._task, self.network, "test").probs
-        prior, adjustment = self._thought().prior, self._config.lnl.prior_adjustment
+        prior, adjustment = self._thought().prior, adjustment_of(self._model, self._config)
         return test_probabilities(self._task, self._model, self._networks, prior, adjustment)
 
     def _thought(self) -> Opinion:

@@ -24,6 +24,7 @@ from overread.rng import generator
 
 __all__ = [
     "Opinion",
+    "adjustment_of",
     "new_noise_model",
     "opinion_of",
     "pack_noise_model",
@@ -60,6 +61,11 @@ def new_noise_model(task: Task, config: Config) -> NoiseModel:
         noise_matrix=config.lnl.noise_matrix,
         reader_error=None if error == "estimate" else error,
     )
+
+
+def adjustment_of(model: NoiseModel, config: Config) -> float:
+    """How far rare classes are favoured: not at all while nothing is known of which are rare."""
+    return config.lnl.prior_adjustment if model.belief().informed else 0.0
 
 
 def opinion_of(task: Task, model: NoiseModel, networks: list[Network]) -> Opinion:

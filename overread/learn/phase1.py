@@ -13,13 +13,20 @@ import torch
 from overread.arrays import BoolArray, FloatArray
 from overread.arrays.decisions import believed
 from overread.arrays.estimation import estimate_noise
+from overread.arrays.noise_model import FEWEST_READS
 from overread.arrays.rows import row_slices
 from overread.config import Config
 from overread.learn.checkpoint import Tensors, load_checkpoint, pack_module, save_checkpoint, unpack_module
 from overread.learn.crew import fine_tune, learn
 from overread.learn.methods import get_method
 from overread.learn.models import Network
-from overread.learn.noise_head import new_noise_model, opinion_of, pack_noise_model, write_classifier
+from overread.learn.noise_head import (
+    adjustment_of,
+    new_noise_model,
+    opinion_of,
+    pack_noise_model,
+    write_classifier,
+)
 from overread.learn.row_files import WindowFiles
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
@@ -115,10 +122,14 @@ def _fitted(
     reporter.note("phase 1: fitting the noise model to the given labels")
     model = new_noise_model(task, config)
     model.learn()
+    if not model.belief().informed:
+        reporter.note(
+            f"the images do not foretell the given labels: their noise cannot be known before {FEWEST_READS} reads"
+        )
     seconds, networks = time.monotonic() - started, [network]
     checkpointer = _checkpointer(path, config)
     if config.model.mode == "frozen":
-        write_classifier(task, model, config.lnl.prior_adjustment, network)
+        write_classifier(task, model, adjustment_of(model, config), network)
         opinion = opinion_of(task, model, [])
     else:
         networks += other_networks(task, config)
