@@ -12,9 +12,10 @@ __all__ = ["PRIOR_MEAN", "log_likelihood_of_votes", "reader_error"]
 # Pseudo-reads, wrong and right: a few reads of hard items must not make a bad reader.
 WRONG, RIGHT = 1.0, 19.0
 PRIOR_MEAN = WRONG / (WRONG + RIGHT)
-# Deviation of the logarithm of the factor by which the expectations may be too sure, or not sure enough.
+# Deviation of the logarithm of the factor that takes from the expectations what they are too sure.  Never above 1: what
+# they are not sure enough would come out as errors of readers where noise is high.
 TEMPERATURE_WIDTH = 0.5
-LEAST_ERROR, LARGEST_FACTOR = 1e-4, 5.0
+LEAST_ERROR, LEAST_FACTOR = 1e-4, 0.2
 # A class that is thought impossible would make a read infinitely unlikely.
 LEAST = 1e-12
 
@@ -37,9 +38,9 @@ def reader_error(expected: FloatArray, votes: FloatArray) -> float:
     expected: (C, R) `P(true = y | image, given label)` of the read items by models that have not heard the item's own
     reads; columns sum to one.  votes: (C, R) how often each was called c.
 
-    Maximum a posteriori of `sum_r log sum_y expected(y)^t P(reads of r | y)` in the error and in `t`, by which the
-    expectations may be too sure, or not sure enough: that they miss must not be put down to the reader.  Items that a
-    sampler chose by their expectations need no correction, since these are in the likelihood.
+    Maximum a posteriori of `sum_r log sum_y expected(y)^t P(reads of r | y)` in the error and in `t <= 1`: expectations
+    that are too sure miss, which must not be put down to the reader.  Items that a sampler chose by their expectations
+    need no correction, since these are in the likelihood.
     Errors: DataError for shapes that differ, and for fewer than two classes.
     """
     if expected.shape != votes.shape or len(votes) < 2:
@@ -62,6 +63,6 @@ def reader_error(expected: FloatArray, votes: FloatArray) -> float:
 
     limit = others / (others + 1.0)
     ends = (float(logit(LEAST_ERROR)), float(logit(0.99 * limit)))
-    bounds = [ends, (-np.log(LARGEST_FACTOR), np.log(LARGEST_FACTOR))]
+    bounds = [ends, (float(np.log(LEAST_FACTOR)), 0.0)]
     found = minimize(loss, np.array([logit(PRIOR_MEAN), 0.0]), method="L-BFGS-B", bounds=bounds)
     return float(expit(found.x[0]))
