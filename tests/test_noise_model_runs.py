@@ -132,6 +132,24 @@ def test_rare_classes_are_favoured_as_much_as_was_asked_for(tmp_path: Path) -> N
     assert (odds[0, 1:] > 0.1).all()
 
 
+def test_no_class_is_favoured_while_labels_say_nothing(tmp_path: Path) -> None:
+    tables = []
+    for adjustment in (0.0, 1.0):
+        out = tmp_path / str(adjustment)
+        config = tiny_config(
+            tmp_path,
+            *METHOD,
+            "noise.rate=0.66",  # of three classes
+            f"lnl.prior_adjustment={adjustment}",
+            "active.rounds=0",
+            f"out={out}",
+        )
+        simulate(config)
+        tables.append(table(config, "test", 0))
+    for c in range(3):
+        np.testing.assert_array_equal(tables[0][f"prob_{c}"], tables[1][f"prob_{c}"])
+
+
 def test_what_it_cannot_be_fitted_to_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"noise-model fits a linear head .*: set model.head=linear"):
         load_config(settings=["lnl.method=noise-model", "model.head=mlp"])

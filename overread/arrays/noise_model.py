@@ -32,10 +32,12 @@ from overread.arrays.channel import (
 from overread.arrays.decisions import SMALLEST_PRIOR
 from overread.arrays.estimation import items_to_estimate
 from overread.arrays.noise import checked_labels, symmetric_matrix
+from overread.arrays.readers import PRIOR_MEAN, log_likelihood_of_votes
+from overread.arrays.readers import reader_error as estimated_error
 from overread.arrays.rows import RowArray, row_slices
 from overread.errors import ConfigError, DataError
 
-__all__ = ["Belief", "NoiseModel"]
+__all__ = ["FEWEST_READS", "Belief", "NoiseModel"]
 
 # Pseudo-items that pull a free, a nearly symmetric and a symmetric matrix towards symmetric noise.
 FREE, NEARLY, SYMMETRIC = 20.0, 200.0, 5000.0
@@ -47,7 +49,8 @@ NOISE_MATRICES = {"chosen": ASSUMPTIONS, "free": (FREE,), "symmetric": (SYMMETRI
 # Share of wrong labels where none is thought wrong, and least share of wrong reads: a label that was thought
 # impossible would be infinitely unlikely.
 NO_NOISE = 1e-12
-# Nats by which another assumption must explain the reads better than symmetric noise.
+# Nats by which another assumption must explain the reads better than symmetric noise, and images the given labels
+# better than no image does.
 MARGIN = 5.0
 # Fewer reads, all of them of suspicious items, can make a free matrix rename whole classes.
 FEWEST_READS = 20
@@ -61,8 +64,6 @@ SEARCH_ITEMS = 4000
 SEARCH_ROUNDS, RESTART_ROUNDS, UPDATE_ROUNDS = 6, 4, 2
 # Pseudo-reads of symmetric noise in a matrix that is counted from reads.
 COUNT_SHRINKAGE = 5.0
-# A reader is thought to err about as often as in one of 50 reads, until reads say otherwise.
-ERROR_PRIOR = (1.0, 49.0)
 
 
 Job = TypeVar("Job")
@@ -86,6 +87,9 @@ class Belief(NamedTuple):
     penalty: float
     score: float
     """Mean log probability of given labels and reads of held-out items, nats, higher is better."""
+    informed: bool
+    """Whether reads, or given labels of held-out items that images foretell, say what the classes look like.  Where
+    not, rate and prior are guesses: buy `FEWEST_READS` reads first."""
 
 
 class _Fit(NamedTuple):
@@ -147,7 +151,7 @@ class NoiseModel:
         self._read: BoolArray = np.zeros(len(given), dtype=bool)
         self._votes: FloatArray = np.zeros((n_classes, len(given)))
         self._known_error = reader_error
-        self.reader_error = ERROR_PRIOR[0] / sum(ERROR_PRIOR) if reader_error is None else max(reader_error, NO_NOISE)
+        self.reader_error = PRIOR_MEAN if reader_error is None else max(reader_error, NO_NOISE)
         self._error_seen = self.reader_error
 
     # ---- fitting
@@ -155,8 +159,10 @@ class NoiseModel:
     def learn(self) -> None:
         """Fit to the given labels alone: penalty and start on a sample, by the likelihood of held-out given labels."""
         part = self._sample
-        fold, n_folds = stratified_folds(self.given[part], np.random.default_rng(0))
-        sample = Channel(self._X[part], self.given[part], fold, _with_all(fold_weights(fold, n_folds)), self.n_classes)
+        # The folds of the model, so that what is found has not seen the items which it goes on to judge.
+        fold = self._fold[part]
+        weights = _with_all(fold_weights(fold, self._n_folds))
+        sample = Channel(self._X[part], self.given[part], fold, weights, self.n_classes)
         starts = start_rates(self.n_classes)
         if self._assumptions == (NONE,):
             starts = [min(NO_NOISE, starts[0])]
@@ -165,7 +171,7 @@ class NoiseModel:
             fits = [self._from(sample, shrinkage, penalty, starts[0], SEARCH_ROUNDS) for penalty in PENALTIES]
             penalty = max(fits, key=lambda fit: fit.held.score).penalty
             fits += [self._from(sample, shrinkage, penalty, rate, SEARCH_ROUNDS) for rate in starts[1:]]
-            best = max(fits, key=lambda fit: fit.held.score)
+            best = max(fits, key=lambda fit: len(part) * fit.held.score + _log_prior(fit.held.rate, len(part)))
             return self._continued(self._channel(), best, best.penalty, UPDATE_ROUNDS)
 
         for fit in self._map(searched, self._assumptions):
@@ -231,18 +237,17 @@ class NoiseModel:
 
     def _likelihood_of_reads(self) -> FloatArray:
         """`P(reads of n | true = y)`, (C, N), up to a factor; 1 where nobody read."""
-        error = self.reader_error
-        others = max(1, self.n_classes - 1)
-        log_ratio = np.log1p(-error) - np.log(error / others)
-        likelihood: FloatArray = np.exp((self._votes - self._votes.max(axis=0)) * log_ratio)
+        likelihood: FloatArray = np.exp(log_likelihood_of_votes(self._votes, self.reader_error))
         return likelihood
 
     def _update_reader_error(self) -> None:
-        """Set the share of wrong reads to what the posterior thinks of them, drawn towards `ERROR_PRIOR`."""
-        if self._known_error is not None:
+        """Set the share of wrong reads to the most probable one, by models and matrices that have not heard them."""
+        # Where every label is believed, no read can be wrong.
+        if self._known_error is not None or self.n_classes < 2 or self._assumptions == (NONE,):
             return
-        wrong = float((self._votes * (1.0 - self._chosen().held.posterior)).sum())
-        self.reader_error = (ERROR_PRIOR[0] + wrong) / (sum(ERROR_PRIOR) + float(self._votes.sum()))
+        fit, items = self._chosen(), np.flatnonzero(self._read)
+        expected = fit.held.probs[:, items] * fit.matrices[self._fold[items], :, self.given[items]].T
+        self.reader_error = estimated_error(expected / expected.sum(axis=0), self._votes[:, items])
 
     def _counted_matrix(self) -> FloatArray:
         """The noise matrix of read items alone, drawn towards symmetric noise."""
@@ -310,11 +315,25 @@ class NoiseModel:
             assumption=NAMES[fit.shrinkage],
             penalty=fit.penalty,
             score=fit.held.score,
+            informed=self._informed(fit),
         )
 
     def held_out_items(self, fold: int) -> IntArray:
         """Positions, ascending, of the unread items that the models of `fold`, 0 .. 4, have not trained on."""
         return np.flatnonzero((self._fold == fold) & ~self._read)
+
+    def _informed(self, fit: _Fit) -> bool:
+        """Whether there are enough reads, or images foretell held-out given labels by `MARGIN` nats.
+
+        The comparison is with their frequencies, which know no image.
+        """
+        if self._enough_reads():
+            return True
+        known = fit.matrices[self._fold, :, self.given].T
+        foretold = float(np.log((fit.held.probs * known).sum(axis=0)).sum())
+        counts = np.bincount(self.given)
+        counts = counts[counts > 0]
+        return foretold - float(counts @ np.log(counts / len(self.given))) > MARGIN
 
     def log_likelihood(self) -> FloatArray:
         """(N, C) log `P(given label and reads | true)`, the largest of a row 0: what is known beside the image."""
@@ -382,6 +401,14 @@ def _fitted(
         factor = held.factor
     # Said again from what is kept, so that a restored fit says the same.
     return _Fit(shrinkage, penalty, W, matrices, held_out(channel, W, matrices, factor))
+
+
+def _log_prior(rate: float, n: int) -> float:
+    """Log probability of a share of wrong labels among `n`, nats, up to a constant: beta(2, 2), by counts plus one.
+
+    It decides where the labels do not, as among a hundred items, whose likelihood hardly differs from that of no noise.
+    """
+    return float(np.log(rate * n + 1.0) + np.log((1.0 - rate) * n + 1.0))
 
 
 def _with_all(weights: FloatArray) -> FloatArray:

@@ -21,6 +21,7 @@ from overread.learn.methods import get_method
 from overread.learn.models import Network
 from overread.learn.noise_head import (
     Opinion,
+    adjustment_of,
     network_probs,
     new_noise_model,
     opinion_of,
@@ -175,7 +176,7 @@ class NoiseModelLearner:
         self._model.update(*state.reads(), reconsider=number & (number - 1) == 0)
         self._opinion = None
         if self._config.model.mode == "frozen":
-            write_classifier(self._task, self._model, self._config.lnl.prior_adjustment, self.network)
+            write_classifier(self._task, self._model, adjustment_of(self._model, self._config), self.network)
         seconds = time.monotonic() - started
         if not self._networks:
             return seconds
@@ -191,7 +192,7 @@ class NoiseModelLearner:
         opinion = self._thought()
         suggested = opinion.posterior.argmax(axis=1)
         exported = np.where(state.bought, state.labels, suggested)
-        predicted = adjusted_decision(opinion.probs, opinion.prior, self._config.lnl.prior_adjustment)
+        predicted = adjusted_decision(opinion.probs, opinion.prior, adjustment_of(self._model, self._config))
         # Networks train on what is read, so what they say of it is not blind.
         held_out = not self._networks
         blind = label_posterior(opinion.probs, self._model.belief().matrix, self._task.given) if held_out else None
@@ -200,7 +201,7 @@ class NoiseModelLearner:
     def test_probs(self) -> FloatArray:
         if self._config.model.mode == "frozen":
             return score(self._task, self.network, "test").probs
-        prior, adjustment = self._thought().prior, self._config.lnl.prior_adjustment
+        prior, adjustment = self._thought().prior, adjustment_of(self._model, self._config)
         return test_probabilities(self._task, self._model, self._networks, prior, adjustment)
 
     def _thought(self) -> Opinion:

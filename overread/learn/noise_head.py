@@ -25,6 +25,7 @@ from overread.rng import generator
 __all__ = [
     "Opinion",
     "Trial",
+    "adjustment_of",
     "network_probs",
     "new_noise_model",
     "opinion_of",
@@ -76,6 +77,11 @@ def new_noise_model(task: Task, config: Config) -> NoiseModel:
         noise_matrix=config.lnl.noise_matrix,
         reader_error=None if error == "estimate" else error,
     )
+
+
+def adjustment_of(model: NoiseModel, config: Config) -> float:
+    """How far rare classes are favoured: not at all while nothing is known of which are rare."""
+    return config.lnl.prior_adjustment if model.belief().informed else 0.0
 
 
 def training_parts(model: NoiseModel, count: int) -> list[IntArray]:

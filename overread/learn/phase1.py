@@ -13,6 +13,7 @@ import torch
 from overread.arrays import BoolArray, FloatArray
 from overread.arrays.decisions import believed
 from overread.arrays.estimation import estimate_noise
+from overread.arrays.noise_model import FEWEST_READS
 from overread.arrays.rows import row_slices
 from overread.config import Config
 from overread.learn.checkpoint import Tensors, load_checkpoint, pack_module, save_checkpoint, unpack_module
@@ -21,6 +22,7 @@ from overread.learn.methods import get_method
 from overread.learn.models import Network
 from overread.learn.noise_head import (
     Trial,
+    adjustment_of,
     network_probs,
     new_noise_model,
     opinion_of,
@@ -40,7 +42,7 @@ from overread.rng import derived_seed, generator
 __all__ = ["Phase1", "Stored", "keeps_networks", "other_networks", "pack_networks", "run_phase1", "unpack_networks"]
 
 # Part of every file name: a change of what phase 1 computes makes all old files stale.
-RULES = 3
+RULES = 4
 
 
 class Phase1(NamedTuple):
@@ -127,12 +129,16 @@ def _fitted(
     reporter.note("phase 1: fitting the noise model to the given labels")
     model = new_noise_model(task, config)
     model.learn()
+    if not model.belief().informed:
+        reporter.note(
+            f"the images do not foretell the given labels: their noise cannot be known before {FEWEST_READS} reads"
+        )
     seconds, networks = time.monotonic() - started, [network]
     checkpointer = _checkpointer(path, config)
     by_network: list[FloatArray] = []
     trial: Trial | None = None
     if config.model.mode == "frozen":
-        write_classifier(task, model, config.lnl.prior_adjustment, network)
+        write_classifier(task, model, adjustment_of(model, config), network)
     else:
         networks += other_networks(task, config)
         parts = training_parts(model, len(networks))

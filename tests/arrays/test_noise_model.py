@@ -4,15 +4,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
+from scipy.stats import beta
 from sklearn.datasets import load_digits
 
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.channel import projection_of
 from overread.arrays.decisions import SMALLEST_PRIOR
 from overread.arrays.noise import class_dependent_matrix, flip_labels, realised_matrix, symmetric_matrix
-from overread.arrays.noise_model import PENALTIES, READ_WEIGHT, Belief, NoiseModel
+from overread.arrays.noise_model import FEWEST_READS, PENALTIES, READ_WEIGHT, Belief, NoiseModel, _log_prior
+from overread.arrays.readers import PRIOR_MEAN
 from overread.arrays.splits import long_tail
 from overread.errors import ConfigError, DataError
 from overread.rng import generator
@@ -203,7 +207,7 @@ def test_readers_that_err_are_found_out_and_perfect_ones_trusted() -> None:
     said = flip_labels(labels[positions], symmetric_matrix(4, 0.2), generator(0, "readers"))
     model = learnt(features, noisy)
     kept = model.state()
-    assert model.reader_error == pytest.approx(0.02)
+    assert model.reader_error == PRIOR_MEAN
     model.update(positions, labels[positions])
     assert model.reader_error < 0.04
     model.load_state(kept, NOBODY, NOBODY)
@@ -237,7 +241,7 @@ def test_what_is_restored_goes_on_to_the_same_bits(reconsider: bool) -> None:
             one.update(read[:number], said[:number], reconsider)
         twins.append(restored(number))
     assert all(same(model, twin) for twin in twins)
-    assert model.reader_error != pytest.approx(0.02)
+    assert model.reader_error != PRIOR_MEAN
 
 
 def test_threads_change_nothing_and_seeds_do() -> None:
@@ -512,6 +516,72 @@ def test_a_few_reads_against_right_labels_rename_no_class() -> None:
         model.learn()
         model.update(np.arange(4), (labels[:4] + 1) % 4)
         assert (model.belief().posterior[4:].argmax(axis=1) == labels[4:]).mean() > 0.98
+
+
+# ---- small sets, and labels that say nothing
+
+
+def test_of_a_hundred_items_it_is_not_believed_that_nothing_is_wrong() -> None:
+    rates = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 4, 100)
+        features = 0.6 * rng.normal(size=(4, 20))[labels] + rng.normal(size=(100, 20))
+        noisy = flip_labels(labels, symmetric_matrix(4, 0.4), generator(seed))
+        model = NoiseModel(features, noisy, 4, generator(seed))
+        model.learn()
+        rates.append(model.belief().rate)
+    assert min(rates) > 0.05
+    assert np.mean(rates) == pytest.approx(0.4, abs=0.15)
+
+
+def test_the_prior_of_the_rate_is_a_beta_density_of_smoothed_counts() -> None:
+    for rate in (0.0, 0.3, 0.5, 1.0):
+        smoothed = np.array([(rate * 50 + 1) / 52, (26.0) / 52])
+        expected = np.diff(beta(2, 2).logpdf(smoothed))
+        assert _log_prior(0.5, 50) - _log_prior(rate, 50) == pytest.approx(expected[0])
+
+
+def test_labels_that_no_image_foretells_are_called_so_until_there_are_reads() -> None:
+    features, labels = blobs(200)
+    noise = np.random.default_rng(5).integers(0, 4, 200)
+    model = learnt(features, noise)
+    assert not model.belief().informed
+    read = some_items(200, 0.5)
+    few = read[: FEWEST_READS - 1]
+    model.update(few, labels[few])
+    assert not model.belief().informed
+    model.update(read[:FEWEST_READS], labels[read[:FEWEST_READS]])
+    assert model.belief().informed
+    assert learnt(features, flip_labels(labels, symmetric_matrix(4, 0.4), generator(0))).belief().informed
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    n=st.integers(2, 40),
+    n_classes=st.integers(2, 6),
+    seed=st.integers(0, 1000),
+    kind=st.sampled_from(["right", "wrong", "any"]),
+)
+def test_tiny_sets_with_classes_that_folds_miss_are_answered(n: int, n_classes: int, seed: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.minimum(rng.geometric(0.5, n) - 1, n_classes - 1)  # rare classes have an item or none
+    features = rng.normal(size=(n_classes, 5))[labels] * 3 + rng.normal(size=(n, 5))
+    shift = {"right": np.zeros(n, dtype=np.int64), "wrong": np.ones(n, dtype=np.int64)}.get(
+        kind, rng.integers(0, n_classes, n)
+    )
+    noisy = (labels + shift) % n_classes
+    model = NoiseModel(features, noisy, n_classes, generator(seed))
+    model.learn()
+    check_distributions(model.belief())
+    read = rng.permutation(n)[: max(1, n // 2)]
+    model.update(read, labels[read])
+    check_distributions(model.belief())
+    assert 0 < model.reader_error < (n_classes - 1) / n_classes
+    assert np.isfinite(model.log_likelihood()).all()
+    twin = NoiseModel(features, noisy, n_classes, generator(seed))
+    twin.load_state(model.state(), read, labels[read])
+    assert same(model, twin)
 
 
 # ---- errors
