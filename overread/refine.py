@@ -27,6 +27,7 @@ from overread.learn.checkpoint import save_checkpoint
 from overread.learn.crew import begin, dismiss, follow, is_wanted
 from overread.learn.device import set_threads
 from overread.learn.learners import Learner, Scores, State, begin_learning, untouched
+from overread.learn.phase1 import UNINFORMED
 from overread.learn.processes import Processes, launched_processes, number_launched
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
@@ -131,6 +132,8 @@ def _run_rounds(
         results["lnl"]["forget_rate"] = phase1.forget_rate
         results["model"] = model_of(settled, phase1.trial)
         results["choice"] = choice_of(settled, phase1.trial)
+        if not phase1.informed:
+            results["notes"].append(UNINFORMED)
         state, scores = untouched(task, phase1), None
     else:
         check_split(run, lost, phase1)

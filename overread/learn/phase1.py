@@ -39,10 +39,25 @@ from overread.locks import take_lock
 from overread.progress import Reporter
 from overread.rng import derived_seed, generator
 
-__all__ = ["Phase1", "Stored", "keeps_networks", "other_networks", "pack_networks", "run_phase1", "unpack_networks"]
+__all__ = [
+    "UNINFORMED",
+    "Phase1",
+    "Stored",
+    "keeps_networks",
+    "other_networks",
+    "pack_networks",
+    "run_phase1",
+    "unpack_networks",
+]
 
 # Part of every file name: a change of what phase 1 computes makes all old files stale.
 RULES = 4
+
+
+UNINFORMED = (
+    "the images do not foretell the given labels, so that nothing is known yet of how these go wrong, and no rare "
+    f"class is favoured: buy {FEWEST_READS} reads first"
+)
 
 
 class Phase1(NamedTuple):
@@ -57,6 +72,8 @@ class Phase1(NamedTuple):
     seconds: float
     trial: Trial | None
     """What networks beside a noise model add; None where there are none."""
+    informed: bool = True
+    """Whether a noise model found out anything from the given labels, see `Belief`; True for the other methods."""
 
 
 class Stored(NamedTuple):
@@ -96,6 +113,7 @@ def run_phase1(task: Task, config: Config, folder: Path, true_rate: float | None
         estimated_matrix=arrays["estimated_matrix"],
         seconds=meta["seconds"],
         trial=None if meta["trial"] is None else Trial(**meta["trial"]),
+        informed=meta["informed"],
     )
     return Stored(network, phase1, tensors)
 
@@ -129,10 +147,9 @@ def _fitted(
     reporter.note("phase 1: fitting the noise model to the given labels")
     model = new_noise_model(task, config)
     model.learn()
-    if not model.belief().informed:
-        reporter.note(
-            f"the images do not foretell the given labels: their noise cannot be known before {FEWEST_READS} reads"
-        )
+    informed = model.belief().informed
+    if not informed:
+        reporter.note(UNINFORMED)
     seconds, networks = time.monotonic() - started, [network]
     checkpointer = _checkpointer(path, config)
     by_network: list[FloatArray] = []
@@ -150,7 +167,7 @@ def _fitted(
     loss = -np.log(np.maximum(opinion.probs[np.arange(len(task.given)), task.given], np.finfo(np.float64).tiny))
     clean, nothing = believed(opinion.posterior, task.given), np.full(len(loss), np.nan)
     # Nothing is forgotten: the forget rate is that of the methods that leave items out.
-    phase1 = Phase1(clean, loss, nothing, 0.0, opinion.noise_rate, model.belief().matrix, seconds, trial)
+    phase1 = Phase1(clean, loss, nothing, 0.0, opinion.noise_rate, model.belief().matrix, seconds, trial, informed)
     _store(path, networks, phase1, pack_noise_model(model))
     checkpointer.clear()
 
@@ -203,6 +220,7 @@ def _store(path: Path, networks: list[Network], phase1: Phase1, more: Mapping[st
             "estimated_rate": phase1.estimated_rate,
             "seconds": phase1.seconds,
             "trial": None if phase1.trial is None else phase1.trial._asdict(),
+            "informed": phase1.informed,
         },
     )
 
