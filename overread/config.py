@@ -126,7 +126,12 @@ class ModelConfig(_Section):
     mode: Literal["finetune", "frozen"] = Field(
         "frozen", description="finetune: the whole network; frozen: a head on stored embeddings"
     )
-    weights: str = Field("packaged", description="packaged, none, hub, a timm/hub tag, or a file")
+    weights: str = Field(
+        "packaged",
+        description="packaged, none, hub, a timm/hub tag, a file, or self: learnt from the training images alone, "
+        "without labels",
+    )
+    self_epochs: Count = Field(40, description="weights=self: passes over the training images")
     head: Literal["linear", "mlp"] = Field("linear", description="frozen: head trained on the embeddings")
     hidden: Annotated[int, Field(ge=1, le=65536)] = Field(256, description="frozen: width of the mlp head")
     dropout: Annotated[float, Field(ge=0.0, le=0.99)] = Field(
@@ -264,6 +269,8 @@ class Config(_Section):
             raise ValueError(
                 "active.label_leak reveals what is presumed clean, which lnl.method=noise-model does not train on"
             )
+        if self.model.weights != "self" and self.model.self_epochs != ModelConfig.model_fields["self_epochs"].default:
+            raise ValueError(f"model.self_epochs belongs to model.weights=self, and it is {self.model.weights}")
         self._check_noise_model()
         return self
 

@@ -94,6 +94,9 @@ def plan(config: Config) -> Facts:
         ("phase 1", f"{lnl.method}, {lnl.epochs} epochs, forget rate {lnl.forget_rate}, mix ratio {lnl.mix_ratio:g}"),
         ("phase 2", f"{active.sampler}, {active.rounds} rounds x {active.budget} reads = at most {reads} reads"),
     ]
+    if model.weights == "self":
+        learnt = f"{model.self_epochs} epochs on the training images without labels, unless the cache holds the weights"
+        facts.insert(4, ("weights self", learnt))
     if active.label_leak:
         facts.append(("label leak", "on: the truth of every presumed-clean item is revealed and nobody pays for it"))
     return [*facts, ("run folder", _run_folder(config))]

@@ -12,13 +12,13 @@ from overread.arrays.rows import RowArray
 from overread.config import Cluster, Config, ModelConfig
 from overread.data.cache import cache_folder
 from overread.data.dataset import Dataset
-from overread.errors import ModelError
 from overread.learn.embed import embed
 from overread.learn.embeddings import EmbeddingRows, Scaling, scaling_of, standardised
 from overread.learn.methods import get_method
-from overread.learn.models import Network, build_network, network_input_size
+from overread.learn.models import Network, build_network, check_takes, network_input_size
 from overread.learn.processes import Processes
 from overread.learn.row_files import RowFile
+from overread.learn.self_supervised import with_own_weights
 from overread.learn.sources import ALL, FeatureSource, PixelSource, Source
 from overread.learn.weights import load_backbone
 from overread.progress import Reporter
@@ -65,6 +65,7 @@ class Task(NamedTuple):
     input_dim: int | None
     """Width of the embeddings in frozen mode; none in finetune mode."""
     model: ModelConfig
+    """As it was asked for; where its weights are `self`, with the file that holds them."""
     processes: Processes
     noise_items: IntArray
     """(M,) positions of the training items that the noise estimate looks at."""
@@ -84,7 +85,7 @@ class Task(NamedTuple):
 def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Reporter, processes: Processes) -> Task:
     """Inputs for both phases: embeddings in frozen mode, pixels in finetune mode."""
     device = processes.device
-    model = config.model
+    model = with_own_weights(dataset, config, reporter, processes)
     train, test = dataset.positions("train"), dataset.positions("test")
 
     def embedded(frozen: ModelConfig, rows: IntArray | None) -> RowArray:
@@ -128,20 +129,7 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
         embeddings=kept,
         cluster=config.cluster,
     )
-    _try_forward(task, config)
+    # Before anything is written.
+    few = task.train.eval_batch(np.arange(min(2, task.train.n_items)))
+    check_takes(task.new_network(config.seed), few, model.name)
     return task
-
-
-def _try_forward(task: Task, config: Config) -> None:
-    """One pass of two items, so that a model that cannot take such inputs is found before anything is written."""
-    network = task.new_network(config.seed).eval()
-    inputs = task.train.eval_batch(np.arange(min(2, task.train.n_items)))
-    try:
-        with torch.inference_mode():
-            network(inputs)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        size = "x".join(map(str, inputs.shape[2:])) or "embedding"
-        raise ModelError(
-            f"the model {task.model.name} cannot take {size} inputs ({str(error).splitlines()[0]}); "
-            "set model.input_size or another model.name"
-        ) from None
