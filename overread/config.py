@@ -132,6 +132,9 @@ class ModelConfig(_Section):
         "without labels",
     )
     self_epochs: Count = Field(40, description="weights=self: passes over the training images")
+    beside: Literal["none", "packaged"] = Field(
+        "none", description="frozen: packaged = embeddings of the packaged ImageNet network beside those of model.name"
+    )
     head: Literal["linear", "mlp"] = Field("linear", description="frozen: head trained on the embeddings")
     hidden: Annotated[int, Field(ge=1, le=65536)] = Field(256, description="frozen: width of the mlp head")
     dropout: Annotated[float, Field(ge=0.0, le=0.99)] = Field(
@@ -271,6 +274,11 @@ class Config(_Section):
             )
         if self.model.weights != "self" and self.model.self_epochs != ModelConfig.model_fields["self_epochs"].default:
             raise ValueError(f"model.self_epochs belongs to model.weights=self, and it is {self.model.weights}")
+        if self.model.beside != "none" and (self.model.mode != "frozen" or self.model.weights == "packaged"):
+            raise ValueError(
+                "model.beside=packaged adds the packaged network to the embeddings of another: "
+                "set model.mode=frozen, and model.weights=self, none, hub or a file"
+            )
         self._check_noise_model()
         return self
 

@@ -85,11 +85,12 @@ def plan(config: Config) -> Facts:
     lnl, active, model = config.lnl, config.active, config.model
     noise = "as in the data" if config.noise.kind == "given" else f"rate {config.noise.rate:g}"
     reads = active.rounds * active.budget
+    beside = "" if model.beside == "none" else f", beside the {model.beside} network"
     facts = [
         ("preset", config.preset),
         ("data", _data(config)),
         ("noise", f"{config.noise.kind}, {noise}, seed {config.seed}"),
-        ("model", f"{model.name}, {model.mode}, weights {model.weights}"),
+        ("model", f"{model.name}, {model.mode}, weights {model.weights}{beside}"),
         ("device", _device(config)),
         ("phase 1", f"{lnl.method}, {lnl.epochs} epochs, forget rate {lnl.forget_rate}, mix ratio {lnl.mix_ratio:g}"),
         ("phase 2", f"{active.sampler}, {active.rounds} rounds x {active.budget} reads = at most {reads} reads"),

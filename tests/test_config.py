@@ -74,6 +74,7 @@ ALTERNATIVES: dict[str, Any] = {
     "model.dropout": 0.5,
     "model.input_size": 64,
     "model.self_epochs": 7,
+    "model.beside": "packaged",
     "lnl.method": "co-teaching",
     "lnl.epochs": 7,
     "lnl.batch_size": 64,
@@ -110,6 +111,7 @@ OTHER_PARTS = {
     "noise.matrix": {"noise.kind": "class-dependent"},
     "noise.column": {"noise.kind": "given"},
     "model.self_epochs": {"model.weights": "self"},
+    "model.beside": {"model.weights": "self"},
 }
 # These cannot change a result.
 NO_PART_OF_THE_IDENTITY = {"out", "checkpoint_seconds", "cluster", "data.cache"}

@@ -13,7 +13,7 @@ from overread.config import Cluster, Config, ModelConfig
 from overread.data.cache import cache_folder
 from overread.data.dataset import Dataset
 from overread.learn.embed import embed
-from overread.learn.embeddings import EmbeddingRows, Scaling, scaling_of, standardised
+from overread.learn.embeddings import EmbeddingRows, Scaling, SideBySide, scaling_of, standardised
 from overread.learn.methods import get_method
 from overread.learn.models import Network, build_network, check_takes, network_input_size
 from overread.learn.processes import Processes
@@ -100,6 +100,8 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
     if frozen or get_method(config.lnl.method).models_noise:
         # The noise model looks at a backbone that no given label has touched, in finetune mode too.
         embeddings = embedded(model if frozen else ModelConfig(mode="frozen"), None)
+        if model.beside == "packaged":
+            embeddings = SideBySide([embeddings, embedded(ModelConfig(mode="frozen"), None)], train)
         scaling = scaling_of(embeddings, train)
         kept = Embeddings(EmbeddingRows(embeddings, train), EmbeddingRows(embeddings, test), scaling)
         noise_features: RowArray = EmbeddingRows(embeddings, train[noise_items])

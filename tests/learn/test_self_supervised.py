@@ -179,8 +179,9 @@ def test_several_processes_share_what_the_first_one_learns(tmp_path: Path) -> No
     assert with_own_weights(dataset, config, Silent(), second).weights == str(path)
 
 
-def test_a_frozen_run_sees_features_of_the_weights(tmp_path: Path) -> None:
-    config = config_in(tmp_path, "model.mode=frozen", "active.rounds=0", "preset=cross-entropy", "lnl.epochs=2")
+def test_a_frozen_run_sees_features_of_the_weights_beside_the_packaged_ones(tmp_path: Path) -> None:
+    frozen = ("model.mode=frozen", "model.beside=packaged")
+    config = config_in(tmp_path, *frozen, "active.rounds=0", "preset=cross-entropy", "lnl.epochs=2")
     results = simulate(config)
     assert results["complete"]
     assert results["model"] == {"name": "small_resnet", "mode": "frozen", "weights": "self"}
@@ -189,7 +190,10 @@ def test_a_frozen_run_sees_features_of_the_weights(tmp_path: Path) -> None:
     seen = PixelSource(dataset.images, 16, preprocess, augment=False, device=torch.device("cpu"))
     with torch.inference_mode():
         expected = backbone.eval()(seen.eval_batch(dataset.positions("train"))).numpy()
-    np.testing.assert_allclose(task.noise_features[:], expected[task.noise_items], atol=1e-5)
+    expected /= np.sqrt(expected.var(axis=0).sum())
+    assert task.input_dim == 128 + 1280
+    np.testing.assert_allclose(task.noise_features[:][:, :128], expected[task.noise_items], rtol=1e-3, atol=1e-4)
+    assert task.noise_features[:][:, 128:].var(axis=0).sum() == pytest.approx(1.0, rel=1e-3)
 
 
 def test_networks_begin_with_the_weights_and_phase_1_is_named_by_them(tmp_path: Path) -> None:
@@ -207,6 +211,9 @@ def test_networks_begin_with_the_weights_and_phase_1_is_named_by_them(tmp_path: 
 def test_what_cannot_be_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"model\.self_epochs belongs to model\.weights=self, and it is packaged"):
         load_config(settings=["model.self_epochs=3"])
+    for settings in (["model.beside=packaged"], ["model.beside=packaged", *SELF, "model.mode=finetune"]):
+        with pytest.raises(ConfigError, match=r"model\.beside=packaged adds the packaged network .* set model\.mode="):
+            load_config(settings=settings)
     few = config_in(tmp_path, "data.max_train=20")
     with pytest.raises(DataError, match=r"from 32 training images at least, and there are 20: set model\.weights="):
         weights_of(few)
@@ -219,5 +226,6 @@ def test_what_cannot_be_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pyt
 
 
 def test_doctor_tells_it(tmp_path: Path) -> None:
-    text = examine(None, [f"data.path={write_tiny_set(tmp_path / 'tiny.npz')}", *SELF])
+    text = examine(None, [f"data.path={write_tiny_set(tmp_path / 'tiny.npz')}", *SELF, "model.beside=packaged"])
+    assert "small_resnet, frozen, weights self, beside the packaged network" in text
     assert "3 epochs on the training images without labels, unless the cache holds the weights" in text
