@@ -72,6 +72,7 @@ def with_own_weights(dataset: Dataset, config: Config, reporter: Reporter, proce
     path = cache_folder(config.data.cache) / f"self-{key}.safetensors"
     if processes.is_first and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
+        reporter.note(f"{model.name} learns from the training images without labels, here or where it is begun already")
         # Runs of a grid begin at the same time and want the same weights: one learns, the others wait.
         with take_lock(path.with_suffix(".lock"), wait=True):
             if not path.exists():
