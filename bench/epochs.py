@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from measure import Seconds, Step, timed
 from naive import vog_of_history
 from naive_torch import MEAN, STD, Classifier, Loader, coteaching_epoch, gradients_of_pass, new_optimizer
 from numpy.typing import NDArray
+from torch import nn
 
 from overread.arrays import FloatArray, IntArray
 from overread.config import LnlConfig
@@ -93,7 +94,7 @@ class _Memory(Checkpointer):
     def save_if_due(
         self,
         epoch: int,
-        networks: list[Network],
+        networks: Sequence[nn.Module],
         optimizers: list[torch.optim.Optimizer],
         arrays: Mapping[str, NDArray[Any]],
     ) -> None:
@@ -101,7 +102,7 @@ class _Memory(Checkpointer):
             self.state = {name: array.copy() for name, array in arrays.items()}
 
     def resume(
-        self, networks: list[Network], optimizers: list[torch.optim.Optimizer], processes: Processes
+        self, networks: Sequence[nn.Module], optimizers: list[torch.optim.Optimizer], processes: Processes
     ) -> tuple[int, dict[str, NDArray[Any]]]:
         return (EPOCHS - 1, self.state) if self.state else (0, {})
 

@@ -128,7 +128,15 @@ class ModelConfig(_Section):
         description="finetune: the whole network; frozen: a head on stored embeddings; auto, for noise-model: frozen, "
         "and networks beside it where that takes minutes and unseen given labels are more probable with them",
     )
-    weights: str = Field("packaged", description="packaged, none, hub, a timm/hub tag, or a file")
+    weights: str = Field(
+        "packaged",
+        description="packaged, none, hub, a timm/hub tag, a file, or self: learnt from the training images alone, "
+        "without labels",
+    )
+    self_epochs: Count = Field(40, description="weights=self: passes over the training images")
+    beside: Literal["none", "packaged"] = Field(
+        "none", description="frozen: packaged = embeddings of the packaged ImageNet network beside those of model.name"
+    )
     head: Literal["linear", "mlp"] = Field("linear", description="frozen: head trained on the embeddings")
     hidden: Annotated[int, Field(ge=1, le=65536)] = Field(256, description="frozen: width of the mlp head")
     dropout: Annotated[float, Field(ge=0.0, le=0.99)] = Field(
@@ -271,6 +279,13 @@ class Config(_Section):
                 f"model.mode=auto belongs to lnl.method=noise-model, and lnl.method is {self.lnl.method}: "
                 "set model.mode=frozen or model.mode=finetune"
             )
+        if self.model.weights != "self" and self.model.self_epochs != ModelConfig.model_fields["self_epochs"].default:
+            raise ValueError(f"model.self_epochs belongs to model.weights=self, and it is {self.model.weights}")
+        if self.model.beside != "none" and (self.model.mode != "frozen" or self.model.weights == "packaged"):
+            raise ValueError(
+                "model.beside=packaged adds the packaged network to the embeddings of another: "
+                "set model.mode=frozen, and model.weights=self, none, hub or a file"
+            )
         self._check_noise_model()
         return self
 
@@ -382,7 +397,8 @@ def _preset_values(preset: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """What `preset` sets beside the keys that were `said`.
 
     The default is the noise model where no other method is asked for, nor what it cannot do; elsewhere it sets nothing.
-    Who names a model means its embeddings, or says `finetune`.  How a network learns is set for one without weights.
+    Who names a model or its weights means its embeddings, or says `finetune`.  How a network learns is set for one that
+    no label has shaped.
     """
     values = PRESETS[preset]
     if preset != "default":
@@ -390,9 +406,10 @@ def _preset_values(preset: str, said: Mapping[str, Any]) -> dict[str, Any]:
     needed = {"lnl.method": "noise-model", "model.head": "linear", "active.label_leak": False}
     if any(said.get(key, value) != value for key, value in needed.items()):
         return {}
-    named = any(f"model.{key}" in said for key in ("name", "weights"))
+    unlabelled = said.get("model.weights") in ("none", "self")
+    named = "model.name" in said or ("model.weights" in said and not unlabelled)
     mode = said.get("model.mode", "frozen" if named else "auto")
-    if mode == "auto" or (mode == "finetune" and said.get("model.weights") == "none"):
+    if mode == "auto" or (mode == "finetune" and unlabelled):
         return values
     return {key: value for key, value in values.items() if key in ("lnl.method", "active.sampler")}
 

@@ -95,6 +95,9 @@ def plan(config: Config) -> Facts:
         ("phase 1", f"{lnl.method}, {lnl.epochs} epochs, forget rate {lnl.forget_rate}, mix ratio {lnl.mix_ratio:g}"),
         ("phase 2", f"{active.sampler}, {active.rounds} rounds x {active.budget} reads = at most {reads} reads"),
     ]
+    if model.weights == "self":
+        learnt = f"{model.self_epochs} epochs on the training images without labels, unless the cache holds the weights"
+        facts.insert(4, ("weights self", learnt))
     if active.label_leak:
         facts.append(("label leak", "on: the truth of every presumed-clean item is revealed and nobody pays for it"))
     return [*facts, ("run folder", _run_folder(config))]
@@ -125,7 +128,8 @@ def _data(config: Config) -> str:
 
 def _model(model: ModelConfig) -> str:
     if model.mode != "auto":
-        return f"{model.name}, {model.mode}, weights {model.weights}"
+        beside = "" if model.beside == "none" else f", beside the {model.beside} network"
+        return f"{model.name}, {model.mode}, weights {model.weights}{beside}"
     return (
         f"frozen embeddings, and networks of {model.name} beside them where images have {SMALLEST_SIDE} to "
         f"{LARGEST_SIDE} pixels, training takes some minutes, and they help"

@@ -10,12 +10,12 @@ from overread.errors import RunError
 __all__ = ["take_lock"]
 
 
-def take_lock(file: Path) -> AbstractContextManager[object]:
+def take_lock(file: Path, wait: bool = False) -> AbstractContextManager[object]:
     """The lock `file`, taken for this process; a `with` block over it frees it at its end.
 
-    RunError at once where another process holds it; it names the folder of the file.
+    Where another process holds it, RunError at once, which names the folder of the file; with `wait` when it is free.
     """
     try:
-        return filelock.FileLock(file).acquire(timeout=0)
+        return filelock.FileLock(file).acquire(timeout=-1 if wait else 0)
     except filelock.Timeout:
         raise RunError(f"another process is working in {file.parent}; wait for it or give another --out") from None

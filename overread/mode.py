@@ -34,8 +34,11 @@ def settle(config: Config, n_train: int, side: int, device: str) -> Settled:
     if model.mode != "auto":
         return Settled(config, "")
     seen = model.input_size or min(side, SEEN_SIDE)
-    epochs = config.lnl.epochs + config.active.rounds * config.active.epochs
-    pixels = float(n_train) * seen**2 * epochs * NETWORKS
+    passes = NETWORKS * (config.lnl.epochs + config.active.rounds * config.active.epochs)
+    if model.weights == "self":
+        # Of two views an epoch.
+        passes += 2 * model.self_epochs
+    pixels = float(n_train) * seen**2 * passes
     most = MOST_PIXELS.get(device, MOST_PIXELS_ELSEWHERE)
     if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
         reason = (

@@ -73,6 +73,8 @@ ALTERNATIVES: dict[str, Any] = {
     "model.hidden": 64,
     "model.dropout": 0.5,
     "model.input_size": 64,
+    "model.self_epochs": 7,
+    "model.beside": "packaged",
     "lnl.method": "co-teaching",
     "lnl.epochs": 7,
     "lnl.batch_size": 64,
@@ -108,6 +110,8 @@ OTHER_PARTS = {
     "noise.pairs": {"noise.kind": "class-dependent"},
     "noise.matrix": {"noise.kind": "class-dependent"},
     "noise.column": {"noise.kind": "given"},
+    "model.self_epochs": {"model.weights": "self"},
+    "model.beside": {"model.weights": "self"},
 }
 # These cannot change a result.
 NO_PART_OF_THE_IDENTITY = {"out", "checkpoint_seconds", "cluster", "data.cache"}

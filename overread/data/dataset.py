@@ -42,6 +42,8 @@ class Dataset:
     """(N,) train, val or test."""
     images: NDArray[np.uint8]
     """(N, H, W, 3), a read-only memory map."""
+    pixel_digests: NDArray[np.str_]
+    """(N,) hexadecimal, of the pixels of every item."""
     digest: str
     """Names the data in every output: of pixels, labels, ids, splits and classes."""
     skipped: tuple[tuple[str, str], ...]
@@ -95,6 +97,7 @@ def load_dataset(config: DataConfig, seed: int, progress: Reporter | None = None
         groups=None if groups is None else groups[rows],
         split=split[rows],
         images=subset_images(decoded, rows, folder),
+        pixel_digests=decoded.digests[rows],
         digest=_digest(decoded.digests[rows], reference[rows], ids, split[rows], items.class_names),
         skipped=tuple((manifest.item_name(items, i), why) for i, why in problems.items()),
     )

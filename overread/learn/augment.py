@@ -14,7 +14,18 @@ from torch.nn.functional import affine_grid, conv2d, grid_sample, interpolate, p
 
 from overread.arrays import FloatArray
 
-__all__ = ["WINDOW", "Parameters", "augment", "blur", "central_window", "draw_parameters", "jitter", "resize", "warp"]
+__all__ = [
+    "WINDOW",
+    "Parameters",
+    "augment",
+    "blur",
+    "central_window",
+    "draw_parameters",
+    "draw_view",
+    "jitter",
+    "resize",
+    "warp",
+]
 
 # Side of the crop over the side of the image: 224 of 256.
 WINDOW = 224 / 256
@@ -25,6 +36,13 @@ LEAST_SIGMA = 0.6
 # A narrower kernel is a single pixel; its square would overflow.
 LEAST_WIDTH = 0.01
 JITTER = 0.1
+# Views for self-supervised learning: the least share of the area, and the shares of views with other colours, in grey
+# and blurred (Chen et al., ICML 2020: 0.08, 0.8, 0.2 and 0.5; small images bear less).
+VIEW_AREA = 0.3
+VIEW_JITTER = 0.4
+VIEW_JITTERED = 0.8
+VIEW_GREY = 0.2
+VIEW_BLURRED = 0.3
 
 
 class Parameters(NamedTuple):
@@ -40,6 +58,8 @@ class Parameters(NamedTuple):
     """(B,) of the blur, in pixels of the result; 0 = none."""
     colour: FloatArray
     """(B, 3) factors of brightness, contrast and saturation; 1 = as it is."""
+    window: FloatArray
+    """(B,) side of the crop over the side of the image; 1 = all of it."""
 
     def rows(self, rows: slice) -> "Parameters":
         """The parameters of some of the samples."""
@@ -58,6 +78,26 @@ def draw_parameters(n: int, side: int, rng: np.random.Generator) -> Parameters:
         angle=rng.uniform(-MAX_ANGLE, MAX_ANGLE, n),
         sigma=np.where(rng.random(n) < 0.5, rng.uniform(0.1, _widest_blur(side), n), 0.0),
         colour=np.where(rng.random((n, 1)) < 0.5, rng.uniform(1 - JITTER, 1 + JITTER, (n, 3)), 1.0),
+        window=np.full(n, WINDOW),
+    )
+
+
+def draw_view(n: int, side: int, rng: np.random.Generator) -> Parameters:
+    """Independent parameters of one strong view of each of `n` images; two of them are what SimCLR compares.
+
+    Crops of 30-100 % of the area, uniform over all such crops inside the image; turns by quarters, which with the flip
+    make all eight positions of a square, and by +-10 degrees; colour factors in 0.6-1.4; some views grey, some blurred.
+    """
+    window = np.sqrt(rng.uniform(VIEW_AREA, 1.0, n))
+    colour = np.where(rng.random((n, 1)) < VIEW_JITTERED, rng.uniform(1 - VIEW_JITTER, 1 + VIEW_JITTER, (n, 3)), 1.0)
+    colour[rng.random(n) < VIEW_GREY, 2] = 0.0
+    return Parameters(
+        offset=rng.uniform(-1, 1, (n, 2)) * (1 - window)[:, None],
+        flip=(rng.random(n) < 0.5).astype(np.float64),
+        angle=90.0 * rng.integers(0, 4, n) + rng.uniform(-MAX_ANGLE, MAX_ANGLE, n),
+        sigma=np.where(rng.random(n) < VIEW_BLURRED, rng.uniform(0.1, _widest_blur(side), n), 0.0),
+        colour=colour,
+        window=window,
     )
 
 
@@ -70,7 +110,7 @@ def augment(images: torch.Tensor, parameters: Parameters, side: int) -> torch.Te
 
     images: (B, 3, H, W) float32 in [0, 1], at least about side / WINDOW pixels or they are enlarged.
     """
-    result = warp(images, parameters.offset, parameters.flip, parameters.angle, side)
+    result = warp(images, parameters.offset, parameters.flip, parameters.angle, side, parameters.window)
     return jitter(blur(result, parameters.sigma), parameters.colour)
 
 
@@ -81,11 +121,16 @@ def central_window(images: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def warp(
-    images: torch.Tensor, offset: FloatArray, flip: FloatArray, angle: FloatArray, side: int, window: float = WINDOW
+    images: torch.Tensor,
+    offset: FloatArray,
+    flip: FloatArray,
+    angle: FloatArray,
+    side: int,
+    window: FloatArray | float = WINDOW,
 ) -> torch.Tensor:
     """Crop, flip and rotate by one bilinear resampling; (B, 3, side, side).  Edge pixels go on outside the image.
 
-    window: side of the crop over the side of the image; 1 = all of it.
+    window: side of the crop over the side of the image, (B,) or one for all; 1 = all of it.
     """
     turn = np.deg2rad(angle)
     mirror = 1.0 - 2.0 * flip

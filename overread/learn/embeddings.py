@@ -1,5 +1,6 @@
 """Stored embeddings as a training loop wants them: some rows, centred and scaled, without a copy of all of them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from overread.arrays import FloatArray, IntArray
 from overread.arrays.rows import RowArray, row_slices
 
-__all__ = ["EmbeddingRows", "Scaling", "scaling_of", "standardised"]
+__all__ = ["EmbeddingRows", "Scaling", "SideBySide", "scaling_of", "standardised"]
 
 # What is smaller than this is standardised once and kept in memory; what is larger, batch by batch.
 IN_MEMORY_BYTES = 512 << 20
@@ -43,6 +44,35 @@ class EmbeddingRows:
         if self._scaling is None:
             return found
         return np.asarray((found - self._scaling.mean) / self._scaling.scale, dtype=np.float32)
+
+
+class SideBySide:
+    """Embeddings of several backbones, one behind the other in every row, joined when they are asked for.
+
+    Each is divided by the root of its mean squared distance to its mean over the rows at `positions`, so that all have
+    an equal say in distances and penalties, whatever their width.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, parts: Sequence[RowArray], positions: IntArray) -> None:
+        self._parts = parts
+        self._spreads = [_spread(part, positions) for part in parts]
+        self.shape = (len(parts[0]), sum(part.shape[1] for part in parts))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | IntArray, /) -> FloatArray:
+        scaled = [part[rows] / spread for part, spread in zip(self._parts, self._spreads, strict=True)]
+        return np.concatenate(scaled, axis=1).astype(np.float32)
+
+
+def _spread(embeddings: RowArray, positions: IntArray) -> float:
+    """Root of the mean squared distance to the mean; 1 where that is 0."""
+    rows = EmbeddingRows(embeddings, positions)
+    mean = _sum(rows, np.zeros(rows.shape[1]), 1) / len(rows)
+    return float(np.sqrt(_sum(rows, mean, 2).sum() / len(rows))) or 1.0
 
 
 def scaling_of(embeddings: RowArray, positions: IntArray) -> Scaling:

@@ -9,7 +9,7 @@ from overread.learn.processes import Part
 from overread.learn.weights import fixed_size, load_backbone
 from overread.rng import derived_seed
 
-__all__ = ["Network", "build_network", "network_input_size", "output_width"]
+__all__ = ["Network", "build_network", "check_takes", "network_input_size", "output_width"]
 
 FROZEN_SIZE = 112
 
@@ -97,7 +97,8 @@ def network_input_size(model: ModelConfig, image_size: int) -> int:
     """Pixels a side at which the network sees images of `image_size` pixels.
 
     `model.input_size` where it is given; else the size that the architecture is bound to; else the image size, and
-    112 at least for frozen backbones, whose ImageNet features fade on smaller images.
+    112 at least for frozen backbones, whose ImageNet features fade on smaller images.  Weights that are learnt from the
+    images themselves know them at their own size.
 
     >>> network_input_size(ModelConfig(mode="frozen"), 28), network_input_size(ModelConfig(mode="finetune"), 28)
     (112, 28)
@@ -107,7 +108,23 @@ def network_input_size(model: ModelConfig, image_size: int) -> int:
     bound = fixed_size(model.name)
     if bound is not None:
         return bound
-    return max(FROZEN_SIZE, image_size) if model.mode == "frozen" else image_size
+    return max(FROZEN_SIZE, image_size) if model.mode == "frozen" and model.weights != "self" else image_size
+
+
+def check_takes(network: nn.Module, inputs: torch.Tensor, name: str) -> None:
+    """Pass `inputs`, a few items, through `network`, called `name`: what does not fit is found before training.
+
+    The network is in evaluation mode afterwards.  Errors: ModelError where the network cannot take them.
+    """
+    try:
+        with torch.inference_mode():
+            network.eval()(inputs)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        size = "x".join(map(str, inputs.shape[2:])) or "embedding"
+        raise ModelError(
+            f"the model {name} cannot take {size} inputs ({str(error).splitlines()[0]}); "
+            "set model.input_size or another model.name"
+        ) from None
 
 
 def output_width(backbone: nn.Module) -> int:

@@ -258,7 +258,7 @@ def phase1_identity(config: Config, task: Task) -> str:
     parts = {name: settings[name] for name in ("seed", "noise", "model", "lnl", "threads", "precision")}
     parts["rules"] = RULES
     parts["device"] = task.processes.device.type
-    parts["weights"] = weights_identity(config.model.name, config.model.weights)
+    parts["weights"] = weights_identity(task.model.name, task.model.weights)
     parts["data"] = task.data_digest
     parts["given"] = hashlib.sha256(task.given.tobytes()).hexdigest()
     return _digest(parts)

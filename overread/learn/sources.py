@@ -1,5 +1,6 @@
 """Sources hand out batches by position: pixels or stored embeddings.  Training sees nothing else of the data."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -63,7 +64,8 @@ class PixelSource:
 
     input_size: S; None = the size of the images.  With `augment`, training sees random crops of 7/8 of the side and
     evaluation the central one, so that things have the same size in both (published: resize 256, crop 224).  Without,
-    both see the whole image.  Large images are shrunk with smoothing before they are cut.
+    both see the whole image.  Large images are shrunk with smoothing before they are cut.  draw: what is random about
+    the augmentation of n samples of S pixels.
     """
 
     fixed_features: NDArray[np.float32] | None = None
@@ -75,6 +77,7 @@ class PixelSource:
         preprocess: Preprocess,
         augment: bool,
         device: torch.device,
+        draw: Callable[[int, int, np.random.Generator], Parameters] = draw_parameters,
     ) -> None:
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
             raise DataError(f"images must be (N, H, W, 3) uint8, not {images.shape} {images.dtype}")
@@ -83,6 +86,7 @@ class PixelSource:
         self.side = max(images.shape[1:3]) if input_size is None else input_size
         self.augment = augment
         self.device = device
+        self._draw = draw
         self._mean = torch.tensor(preprocess.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(preprocess.std, device=device).view(1, 3, 1, 1)
 
@@ -90,7 +94,7 @@ class PixelSource:
         """Inputs (B, 3, S, S) of the `rows` of a batch, augmented where the source augments; else as in evaluation."""
         if not self.augment:
             return self.eval_batch(positions[rows])
-        parameters = draw_parameters(len(positions), self.side, rng).rows(rows)
+        parameters = self._draw(len(positions), self.side, rng).rows(rows)
         wanted = positions[rows]
         at_once = len(wanted)
         if self.device.type == "cpu":

@@ -12,13 +12,13 @@ from overread.arrays.rows import RowArray
 from overread.config import Cluster, Config, ModelConfig
 from overread.data.cache import cache_folder
 from overread.data.dataset import Dataset
-from overread.errors import ModelError
 from overread.learn.embed import embed
-from overread.learn.embeddings import EmbeddingRows, Scaling, scaling_of, standardised
+from overread.learn.embeddings import EmbeddingRows, Scaling, SideBySide, scaling_of, standardised
 from overread.learn.methods import get_method
-from overread.learn.models import Network, build_network, network_input_size
+from overread.learn.models import Network, build_network, check_takes, network_input_size
 from overread.learn.processes import Processes
 from overread.learn.row_files import RowFile
+from overread.learn.self_supervised import with_own_weights
 from overread.learn.sources import ALL, FeatureSource, PixelSource, Source
 from overread.learn.weights import load_backbone
 from overread.progress import Reporter
@@ -65,6 +65,7 @@ class Task(NamedTuple):
     input_dim: int | None
     """Width of the embeddings in frozen mode; none in the other modes."""
     model: ModelConfig
+    """As it was asked for; where its weights are `self`, with the file that holds them."""
     processes: Processes
     noise_items: IntArray
     """(M,) positions of the training items that the noise estimate looks at."""
@@ -84,7 +85,7 @@ class Task(NamedTuple):
 def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Reporter, processes: Processes) -> Task:
     """Inputs for both phases: embeddings in frozen mode, else pixels."""
     device = processes.device
-    model = config.model
+    model = with_own_weights(dataset, config, reporter, processes)
     train, test = dataset.positions("train"), dataset.positions("test")
 
     def embedded(frozen: ModelConfig, rows: IntArray | None) -> RowArray:
@@ -98,7 +99,12 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
     kept: Embeddings | None = None
     if frozen or get_method(config.lnl.method).models_noise:
         # The noise model looks at a backbone that no given label has touched, in finetune mode too.
-        embeddings = embedded(model if frozen else ModelConfig(mode="frozen"), None)
+        packaged = ModelConfig(mode="frozen")
+        # Weights that have seen no label may look beside a network that learns from labels, too.
+        own = frozen or config.model.weights == "self"
+        embeddings = embedded(model.model_copy(update={"mode": "frozen"}) if own else packaged, None)
+        if model.beside == "packaged" or (own and not frozen):
+            embeddings = SideBySide([embeddings, embedded(packaged, None)], train)
         scaling = scaling_of(embeddings, train)
         kept = Embeddings(EmbeddingRows(embeddings, train), EmbeddingRows(embeddings, test), scaling)
         noise_features: RowArray = EmbeddingRows(embeddings, train[noise_items])
@@ -128,20 +134,7 @@ def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Repor
         embeddings=kept,
         cluster=config.cluster,
     )
-    _try_forward(task, config)
+    # Before anything is written.
+    few = task.train.eval_batch(np.arange(min(2, task.train.n_items)))
+    check_takes(task.new_network(config.seed), few, model.name)
     return task
-
-
-def _try_forward(task: Task, config: Config) -> None:
-    """One pass of two items, so that a model that cannot take such inputs is found before anything is written."""
-    network = task.new_network(config.seed).eval()
-    inputs = task.train.eval_batch(np.arange(min(2, task.train.n_items)))
-    try:
-        with torch.inference_mode():
-            network(inputs)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        size = "x".join(map(str, inputs.shape[2:])) or "embedding"
-        raise ModelError(
-            f"the model {task.model.name} cannot take {size} inputs ({str(error).splitlines()[0]}); "
-            "set model.input_size or another model.name"
-        ) from None

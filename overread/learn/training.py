@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from overread.arrays import FloatArray, IntArray
 from overread.config import LnlConfig
@@ -21,7 +22,6 @@ from overread.learn.checkpoint import (
     unpack_module,
     unpack_optimizer,
 )
-from overread.learn.models import Network
 from overread.learn.processes import Part, Processes
 
 __all__ = [
@@ -53,7 +53,7 @@ def cosine_rate(base: float, epoch: int, epochs: int) -> float:
     return base * 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
 
 
-def new_optimizer(network: Network, config: LnlConfig) -> torch.optim.Optimizer:
+def new_optimizer(network: nn.Module, config: LnlConfig) -> torch.optim.Optimizer:
     """A fresh optimiser with weight decay, in one pass over the weights: half the time of torch's default."""
     settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
     if config.optimizer == "adamw":
@@ -120,7 +120,7 @@ class Checkpointer:
     def save_if_due(
         self,
         epoch: int,
-        networks: list[Network],
+        networks: Sequence[nn.Module],
         optimizers: list[torch.optim.Optimizer],
         arrays: Mapping[str, np.ndarray[Any, Any]],
     ) -> None:
@@ -134,7 +134,7 @@ class Checkpointer:
         self.saved_at = time.monotonic()
 
     def resume(
-        self, networks: list[Network], optimizers: list[torch.optim.Optimizer], processes: Processes
+        self, networks: Sequence[nn.Module], optimizers: list[torch.optim.Optimizer], processes: Processes
     ) -> tuple[int, dict[str, np.ndarray[Any, Any]]]:
         """The next epoch and the saved arrays, networks and optimisers set back; (0, {}) where nothing is saved.
 
@@ -148,7 +148,7 @@ class Checkpointer:
         return epoch, arrays
 
     def _load(
-        self, networks: list[Network], optimizers: list[torch.optim.Optimizer]
+        self, networks: Sequence[nn.Module], optimizers: list[torch.optim.Optimizer]
     ) -> tuple[int, dict[str, np.ndarray[Any, Any]]]:
         if self.path is None or not self.path.exists():
             return 0, {}

@@ -160,7 +160,8 @@ def test_results_are_finite_and_bounded(
     rng = np.random.default_rng(seed)
     images = torch.from_numpy(rng.random((2, 3, height, width), dtype=np.float32).round())
     drawn = draw_parameters(2, side, rng)
-    wild = Parameters(drawn.offset, drawn.flip, drawn.angle * 18, np.full(2, sigma), np.full((2, 3), factor))
+    colour = np.full((2, 3), factor)
+    wild = Parameters(drawn.offset, drawn.flip, drawn.angle * 18, np.full(2, sigma), colour, drawn.window)
     for parameters in (drawn, wild):
         result = augment(images, parameters, side)
         assert result.shape == (2, 3, side, side)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from overread.arrays import rows as rows_module
 from overread.learn import embeddings as module
-from overread.learn.embeddings import EmbeddingRows, scaling_of, standardised
+from overread.learn.embeddings import EmbeddingRows, SideBySide, scaling_of, standardised
 from overread.learn.row_files import RowFile
 
 
@@ -49,3 +49,19 @@ def test_without_a_scaling_the_rows_are_handed_out_as_they_are() -> None:
     rows = EmbeddingRows(values, np.array([5, 1, 8]))
     assert len(rows) == 3
     np.testing.assert_array_equal(rows[np.array([2, 0])], values[[8, 5]])
+
+
+def test_embeddings_side_by_side_have_an_equal_say() -> None:
+    rng = np.random.default_rng(1)
+    narrow = (50 + 9 * rng.standard_normal((40, 3))).astype(np.float32)
+    wide = (0.01 * rng.standard_normal((40, 20))).astype(np.float32)
+    constant = np.ones((40, 2), dtype=np.float32)
+    train = np.arange(0, 40, 2)
+    both = SideBySide([narrow, wide, constant], train)
+    assert (len(both), both.shape, both[:].dtype.name) == (40, (40, 25), "float32")
+    expected = np.concatenate(
+        [part / np.sqrt(part[train].astype(np.float64).var(axis=0).sum()) for part in (narrow, wide)] + [constant],
+        axis=1,
+    )
+    np.testing.assert_allclose(both[:], expected, rtol=1e-6)
+    np.testing.assert_array_equal(both[np.array([7, 0, 7])], both[:][[7, 0, 7]])
