@@ -407,7 +407,7 @@ def _preset_values(preset: str, said: Mapping[str, Any]) -> dict[str, Any]:
     if any(said.get(key, value) != value for key, value in needed.items()):
         return {}
     unlabelled = said.get("model.weights") in ("none", "self")
-    named = "model.name" in said or ("model.weights" in said and not unlabelled)
+    named = "model.name" in said or "model.beside" in said or ("model.weights" in said and not unlabelled)
     mode = said.get("model.mode", "frozen" if named else "auto")
     if mode == "auto" or (mode == "finetune" and unlabelled):
         return values

@@ -111,7 +111,11 @@ OTHER_PARTS = {
     "noise.matrix": {"noise.kind": "class-dependent"},
     "noise.column": {"noise.kind": "given"},
     "model.self_epochs": {"model.weights": "self"},
-    "model.beside": {"model.weights": "self"},
+    "model.beside": {"model.weights": "self", "model.mode": "frozen"},
+    # In mode auto the preset sets these.
+    "model.weights": {"model.mode": "frozen"},
+    "lnl.batch_size": {"model.mode": "frozen"},
+    "lnl.optimizer": {"model.mode": "frozen"},
 }
 # These cannot change a result.
 NO_PART_OF_THE_IDENTITY = {"out", "checkpoint_seconds", "cluster", "data.cache"}

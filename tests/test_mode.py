@@ -43,8 +43,8 @@ def test_a_mode_that_was_asked_for_stays(mode: str) -> None:
 
 def test_the_default_leaves_a_model_that_was_named_to_its_embeddings() -> None:
     assert load_config().model.mode == "auto"
-    for named in ("model.name=resnet18", "model.weights=hub"):
-        config = load_config(settings=[named])
+    for named in (["model.name=resnet18"], ["model.weights=hub"], ["model.weights=self", "model.beside=packaged"]):
+        config = load_config(settings=named)
         assert (config.model.mode, config.lnl.method, config.lnl.optimizer) == ("frozen", "noise-model", "sgd")
 
 
@@ -53,6 +53,14 @@ def test_the_default_trains_networks_without_weights_as_they_want_it() -> None:
     assert (scratch.model.name, scratch.lnl.optimizer, scratch.lnl.method) == ("small_resnet", "adamw", "noise-model")
     trained = load_config(settings=["model.mode=finetune"])
     assert (trained.model.weights, trained.lnl.optimizer, trained.lnl.method) == ("packaged", "sgd", "noise-model")
+
+
+def test_features_without_labels_are_part_of_the_work() -> None:
+    config = load_config(settings=["model.weights=self"])
+    assert (config.model.mode, config.model.name) == ("auto", "small_resnet")
+    most = max(n for n in range(1000, 100_000, 1000) if not settle(config, n, 28, "cpu").reason)
+    # 2 x (14 + 8 x 4) passes for the networks, and 2 x 40 before them.
+    assert most * 28**2 * 172 <= 1.5e9 < (most + 1000) * 28**2 * 172
 
 
 def test_other_methods_do_not_choose_a_mode() -> None:

@@ -20,12 +20,14 @@ from overread.arrays.selection import smallest
 from overread.errors import ConfigError, DataError
 
 __all__ = [
+    "FIRST_READS",
     "Pool",
     "Sampler",
     "bald",
     "coreset",
     "disagreement",
     "entropy",
+    "evenly_over_given",
     "expected_macro_f1_gain",
     "label_quality",
     "least_confidence",
@@ -64,6 +66,8 @@ class _Entry(NamedTuple):
 
 _REGISTRY: dict[str, _Entry] = {}
 _DIMENSIONS = {"probs": "(N, C)", "draws": "(S, N, C)", "features": "(N, D)", "posterior": "(N, C)"}
+# Reads for each class that test the assumption on the noise before any other is bought.
+FIRST_READS = 5
 _SUM_TOLERANCE = 1e-3  # half-precision softmax rows are off by about this much
 
 
@@ -224,8 +228,30 @@ def macro_f1(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
 
     Every class has the same weight, so a likely error within a rare class outranks one among frequent classes. Gains
     are those of single reads: what the k reads of a round do to each other's gain is left out.
+
+    While all items are open, so that nobody has read anything, the first `FIRST_READS` for each class are drawn by
+    `evenly_over_given` instead: what the posterior believes then rests on an assumption on the noise which they test,
+    and reads of what it finds suspicious would rather confirm it.
     """
-    return _largest(expected_macro_f1_gain(_required(pool.posterior))[pool.open], pool, k)
+    first = np.empty(0, dtype=np.int64)
+    if pool.open.all():
+        first = evenly_over_given(pool, min(k, FIRST_READS * _required(pool.posterior).shape[1]), rng)
+    left = pool.open.copy()
+    left[first] = False
+    gain = expected_macro_f1_gain(_required(pool.posterior))[left]
+    return np.concatenate([first, _largest(gain, pool._replace(open=left), k - len(first))])
+
+
+def evenly_over_given(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
+    """k open positions, as many of each given label as there are, in turns, and drawn at random within a label."""
+    items = rng.permutation(np.flatnonzero(pool.open))
+    given = pool.given[items]
+    turn = np.empty(len(items), dtype=np.int64)
+    for label in np.unique(given):
+        of_label = np.flatnonzero(given == label)
+        turn[of_label] = np.arange(len(of_label))
+    first: IntArray = items[np.argsort(turn, kind="stable")[:k]]
+    return first
 
 
 def expected_macro_f1_gain(posterior: FloatArray) -> FloatArray:

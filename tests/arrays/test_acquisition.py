@@ -13,7 +13,9 @@ from overread.arrays import BoolArray, FloatArray, IntArray, acquisition
 from overread.arrays import coreset as coreset_module
 from overread.arrays import rows as rows_module
 from overread.arrays.acquisition import (
+    FIRST_READS,
     Pool,
+    evenly_over_given,
     expected_macro_f1_gain,
     list_samplers,
     sampler,
@@ -79,7 +81,8 @@ def test_every_sampler_gives_distinct_open_positions(
     if name not in {"disagreement", "label-quality"}:
         other_labels = pool._replace(given=(pool.given + 1) % n_classes)
         np.testing.assert_array_equal(positions, select(name, other_labels, k, np.random.default_rng(seed)))
-    if equal and name not in {"random", "coreset"}:
+    draws = name in {"random", "coreset"} or (name == "macro-f1" and pool.open.all())
+    if equal and not draws:
         np.testing.assert_array_equal(positions, np.flatnonzero(pool.open)[:k])
 
 
@@ -363,7 +366,33 @@ def test_macro_f1_is_the_recomputed_gain(seed: int, n: int, k: int, n_classes: i
     np.testing.assert_allclose(gain, naive_macro_f1_gain(posterior), atol=1e-12)
     assert ((gain >= 0) & (gain <= 1)).all()
     pool = make_pool(seed, n, n_classes)._replace(posterior=posterior)
+    pool.open[:1] = False
     assert select("macro-f1", pool, k, rng).tolist() == best(gain, pool, k)
+
+
+@given(seed=st.integers(0, 100_000), n=st.integers(1, 60), k=st.integers(0, 60), n_classes=st.integers(1, 4))
+@settings(deadline=None, max_examples=60)
+def test_the_first_reads_of_all_are_spread_over_given_labels(seed: int, n: int, k: int, n_classes: int) -> None:
+    pool = make_pool(seed, n, n_classes, open_share=1.0)
+    chosen = select("macro-f1", pool, k, np.random.default_rng(seed))
+    drawn, rest = np.split(chosen, [min(k, n, FIRST_READS * n_classes)])
+    counts = np.bincount(pool.given[drawn], minlength=n_classes)
+    there = np.bincount(pool.given, minlength=n_classes)
+    # No label has two reads more than another that has items left.
+    assert all(counts[a] <= counts[b] + 1 for a in range(n_classes) for b in range(n_classes) if counts[b] < there[b])
+    assert pool.posterior is not None
+    left = pool.open.copy()
+    left[drawn] = False
+    assert rest.tolist() == best(expected_macro_f1_gain(pool.posterior), pool._replace(open=left), k - len(drawn))
+
+
+def test_reads_that_are_spread_over_given_labels_are_drawn_at_random_within_one() -> None:
+    pool = Pool(None, None, None, np.repeat([0, 1], [90, 10]), np.ones(100, dtype=bool))
+    draws = [evenly_over_given(pool, 10, np.random.default_rng(seed)) for seed in range(400)]
+    assert all((pool.given[drawn] == 0).sum() == 5 for drawn in draws)
+    often = np.bincount(np.concatenate(draws), minlength=100) / len(draws)
+    assert np.abs(often[90:] - 0.5).max() < 0.12
+    assert often[:90].max() < 0.15
 
 
 def test_macro_f1_prefers_the_rare_class_where_entropy_ties() -> None:
@@ -379,6 +408,7 @@ def test_macro_f1_prefers_the_rare_class_where_entropy_ties() -> None:
 def test_certain_items_tie(name: str, n_classes: int) -> None:
     rng = np.random.default_rng(0)
     pool = make_pool(0, 30, n_classes)._replace(posterior=np.eye(n_classes)[rng.integers(0, n_classes, 30)])
+    assert not pool.open.all()
     assert select(name, pool, 9, rng).tolist() == np.flatnonzero(pool.open)[:9].tolist()
 
 
