@@ -81,7 +81,7 @@ def run_bench(
         out.mkdir(parents=True, exist_ok=True)
         with take_lock(out / LOCK):
             _refuse_other_data(runs, digests, "than the grid names now")
-            runs = [_with_config(each, _settled(each.config, force.threads)) for each in runs]
+            runs = [_with_config(each, _with_threads(each.config, force.threads)) for each in runs]
             _write_plan(out, asked, runs, _command(grid, out, workers, cluster), force.cores, force.workers)
             todo = [each for each in runs if not is_complete(each)]
             for each in runs:
@@ -126,7 +126,7 @@ def _refuse_other_data(runs: Sequence[PlannedRun], digests: Mapping[str, str], t
         )
 
 
-def _settled(config: Config, threads: int) -> Config:
+def _with_threads(config: Config, threads: int) -> Config:
     """The configuration with its threads: those of the run folder where one is there, since they are part of a run.
 
     RunError where the folder holds a run with other settings, which must not pass for this one.
@@ -205,17 +205,23 @@ def _write_plan(out: Path, grid: Grid, runs: Sequence[PlannedRun], command: str,
 
 
 def _warm_up(todo: Sequence[PlannedRun], digests: Mapping[str, str], reporter: Reporter) -> None:
-    """Make the embeddings of every data set once, here, so that no two processes do it side by side."""
-    from overread.learn.device import resolve_device
+    """Make embeddings, and weights without labels, once, here: no two processes do so side by side."""
+    from overread.learn.device import resolve_device, set_threads
     from overread.learn.processes import Processes
     from overread.learn.task import make_task
+    from overread.mode import settle_for
 
-    made: set[tuple[str, str]] = set()
+    made: set[tuple[str, ...]] = set()
     for run in todo:
-        key = (digests[run.slug], run.config.model.model_dump_json())
+        config = run.config
+        key = (digests[run.slug], config.model.model_dump_json(), config.precision, str(config.threads))
         if key not in made:
             made.add(key)
-            dataset = load_dataset(run.config.data, run.config.seed, reporter)
+            dataset = load_dataset(config.data, config.seed, reporter)
+            processes = Processes(resolve_device(config.device), config.precision == "bfloat16")
+            # As the runs do: weights that are learnt from the images depend on it.
+            set_threads(config.threads)
             # No label is read for an embedding.
             unread = np.zeros(len(dataset.positions("train")), dtype=np.int64)
-            make_task(dataset, unread, run.config, reporter, Processes(resolve_device(run.config.device)))
+            settled = settle_for(config, dataset, processes.device.type)
+            make_task(dataset, unread, settled.config, reporter, processes)

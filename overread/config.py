@@ -146,6 +146,12 @@ class ModelConfig(_Section):
         None, description="pixels the network sees; none = data.image_size (finetune), 112 at least (frozen)"
     )
 
+    def on_embeddings(self) -> "ModelConfig":
+        """The frozen backbones that a noise model looks at beside networks of this model, without these networks."""
+        if self.weights == "self":
+            return self.model_copy(update={"mode": "frozen", "beside": "packaged"})
+        return ModelConfig(mode="frozen", dropout=self.dropout)
+
 
 class LnlConfig(_Section):
     """Phase 1: learning with noisy labels."""
@@ -397,8 +403,8 @@ def _preset_values(preset: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """What `preset` sets beside the keys that were `said`.
 
     The default is the noise model where no other method is asked for, nor what it cannot do; elsewhere it sets nothing.
-    Who names a model or its weights means its embeddings, or says `finetune`.  How a network learns is set for one that
-    no label has shaped.
+    Who says another model means its embeddings, or says `finetune`.  How a network learns is set for one that no label
+    has shaped.
     """
     values = PRESETS[preset]
     if preset != "default":
@@ -406,10 +412,11 @@ def _preset_values(preset: str, said: Mapping[str, Any]) -> dict[str, Any]:
     needed = {"lnl.method": "noise-model", "model.head": "linear", "active.label_leak": False}
     if any(said.get(key, value) != value for key, value in needed.items()):
         return {}
-    unlabelled = said.get("model.weights") in ("none", "self")
-    named = "model.name" in said or "model.beside" in said or ("model.weights" in said and not unlabelled)
-    mode = said.get("model.mode", "frozen" if named else "auto")
-    if mode == "auto" or (mode == "finetune" and unlabelled):
+    unlabelled = said.get("model.weights", "none") in ("none", "self")
+    same = {"model.name": values["model.name"], "model.beside": "none", "model.input_size": None}
+    another = not unlabelled or any(said.get(key, value) != value for key, value in same.items())
+    mode = said.get("model.mode", "frozen" if another else "auto")
+    if mode == "auto" or (mode == "finetune" and unlabelled and "model.weights" in said):
         return values
     return {key: value for key, value in values.items() if key in ("lnl.method", "active.sampler")}
 

@@ -96,7 +96,7 @@ def plan(config: Config) -> Facts:
         ("phase 2", f"{active.sampler}, {active.rounds} rounds x {active.budget} reads = at most {reads} reads"),
     ]
     if model.weights == "self":
-        learnt = f"{model.self_epochs} epochs on the training images without labels, unless the cache holds the weights"
+        learnt = f"{model.self_epochs} epochs on the training images without labels, where they are not in the cache"
         facts.insert(4, ("weights self", learnt))
     if active.label_leak:
         facts.append(("label leak", "on: the truth of every presumed-clean item is revealed and nobody pays for it"))
@@ -131,8 +131,8 @@ def _model(model: ModelConfig) -> str:
         beside = "" if model.beside == "none" else f", beside the {model.beside} network"
         return f"{model.name}, {model.mode}, weights {model.weights}{beside}"
     return (
-        f"frozen embeddings, and networks of {model.name} beside them where images have {SMALLEST_SIDE} to "
-        f"{LARGEST_SIDE} pixels, training takes some minutes, and they help"
+        f"frozen embeddings, and networks of {model.name} (weights {model.weights}) beside them where images have "
+        f"{SMALLEST_SIDE} to {LARGEST_SIDE} pixels, training takes some minutes, and they help"
     )
 
 

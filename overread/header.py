@@ -5,20 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from overread.config import Config, ModelConfig
+from overread.config import Config
 from overread.data.dataset import Dataset
 from overread.errors import RunError
 from overread.learn.device import resolve_device
 from overread.learn.methods import get_method
 from overread.learn.noise_head import Trial
-from overread.learn.phase1 import keeps_networks
 from overread.mode import Settled
 from overread.progress import Reporter
 from overread.results import RESULTS, read_results
 from overread.run import code_id
 from overread.simulation import NoisyLabels
 
-__all__ = ["begin_results", "choice_of", "model_of"]
+__all__ = ["begin_results", "choice_of", "evaluated_weights", "model_of"]
 
 
 def begin_results(
@@ -61,7 +60,7 @@ def begin_results(
             "forget_rate_source": "number" if isinstance(config.lnl.forget_rate, float) else config.lnl.forget_rate,
             "forget_rate": None,
         },
-        "model": {"name": config.model.name, "mode": config.model.mode, "weights": config.model.weights},
+        "model": None,
         "sampler": config.active.sampler,
         "complete": False,
         "oracle_reads": 0,
@@ -70,7 +69,7 @@ def begin_results(
         "stopped": None,
         "choice": None,
         "notes": _notes(config),
-        "evaluated_weights": "first network, last epoch of each step",
+        "evaluated_weights": None,
         "config_id": config.identity(),
         "data_digest": dataset.digest,
         "code": code_id(),
@@ -92,19 +91,27 @@ def _note_code(results: dict[str, Any], reporter: Reporter) -> None:
         reporter.note(f"the code has changed since this run began; {RESULTS} will name both")
 
 
-def model_of(settled: Settled, trial: Trial | None) -> dict[str, Any]:
-    """Name, mode and weights of the model that a run ended up with after phase 1."""
-    model = settled.config.model
-    if trial is not None and not keeps_networks(settled.config, trial):
-        model = ModelConfig(mode="frozen")
+def model_of(config: Config) -> dict[str, Any]:
+    """The model of a run, `config` being what phase 1 left of its configuration."""
+    model = config.model
     mode = "finetune" if model.mode == "auto" else model.mode
-    return {"name": model.name, "mode": mode, "weights": model.weights}
+    return {"name": model.name, "mode": mode, "weights": model.weights, "beside": model.beside}
 
 
-def choice_of(settled: Settled, trial: Trial | None) -> str | None:
+def evaluated_weights(config: Config) -> str:
+    """What the scores of a round are scores of."""
+    if not get_method(config.lnl.method).models_noise:
+        return "first network, last epoch of each step"
+    if config.model.mode == "frozen":
+        return "the noise model, after each of its fits"
+    return "the noise model and its networks together, last epoch of each step"
+
+
+def choice_of(settled: Settled, kept: Config, trial: Trial | None) -> str | None:
     """What the preset `default` took, and why; None for the others, which say it by their name.
 
-    trial: what networks beside the noise model were found to add, None where there are none.
+    kept: what phase 1 left of the settled configuration.  trial: what networks beside the noise model were found to
+    add, None where there are none.
     """
     config = settled.config
     if config.preset != "default":
@@ -122,7 +129,7 @@ def choice_of(settled: Settled, trial: Trial | None) -> str | None:
         f"given labels of {trial.items} images that the networks had not learnt from are {verdict} with them "
         f"({trial.alone + trial.gain:.3f} nats against {trial.alone:.3f} without, standard error {trial.error:.3f})"
     )
-    if not keeps_networks(config, trial):
+    if kept.model.mode == "frozen":
         return (
             f"The noise model on frozen embeddings, and no networks ({config.model.name}) beside it: {found}. {every}"
         )

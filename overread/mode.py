@@ -5,36 +5,44 @@ Whether the network is kept is decided later, by given labels that it did not le
 
 from typing import NamedTuple
 
-from overread.config import Config, ModelConfig
+from overread.config import Config
+from overread.data.dataset import Dataset
+from overread.learn.methods import get_method
 
-__all__ = ["LARGEST_SIDE", "SMALLEST_SIDE", "Settled", "settle"]
+__all__ = ["LARGEST_SIDE", "SMALLEST_SIDE", "Settled", "settle", "settle_for"]
 
 # Pixels a side that `small_resnet` is made for; it sees larger images at the second size.
 SMALLEST_SIDE, LARGEST_SIDE = 24, 64
 SEEN_SIDE = 32
-# Pixels that are passed through the networks in all of phase 1 and the rounds: some ten minutes of two CPU cores.
+# Pixels that are passed through `small_resnet` in all of phase 1 and the rounds: some ten minutes of two CPU cores.
 MOST_PIXELS = {"cpu": 1.5e9}
 MOST_PIXELS_ELSEWHERE = 1e11
-NETWORKS = 2
 
 
 class Settled(NamedTuple):
-    """A configuration whose mode is known, and why; auto = a network is tried, and may be dropped."""
+    """What a configuration means for a data set.  Mode auto is left where networks are tried, which may be dropped."""
 
     config: Config
     reason: str
+    """Why no network is tried; empty where one is, or where the mode was asked for."""
 
 
-def settle(config: Config, n_train: int, side: int, device: str) -> Settled:
-    """What `config` means for `n_train` images of `side` pixels on a device of the type `device`.
+def settle_for(config: Config, dataset: Dataset, device: str, processes: int = 1) -> Settled:
+    """What `config` means for the training items of `dataset`; see `settle`."""
+    side = max(dataset.images.shape[1:3])
+    return settle(config, len(dataset.positions("train")), side, device, processes)
 
-    A mode that was asked for stays, and has no reason.
+
+def settle(config: Config, n_train: int, side: int, device: str, processes: int = 1) -> Settled:
+    """What `config` means for `n_train` images of `side` pixels on devices of the type `device`.
+
+    A mode that was asked for stays.
     """
     model = config.model
     if model.mode != "auto":
         return Settled(config, "")
     seen = model.input_size or min(side, SEEN_SIDE)
-    passes = NETWORKS * (config.lnl.epochs + config.active.rounds * config.active.epochs)
+    passes = get_method(config.lnl.method).networks * (config.lnl.epochs + config.active.rounds * config.active.epochs)
     if model.weights == "self":
         # Of two views an epoch.
         passes += 2 * model.self_epochs
@@ -45,6 +53,11 @@ def settle(config: Config, n_train: int, side: int, device: str) -> Settled:
             f"frozen embeddings, because a small network is for images of {SMALLEST_SIDE} to {LARGEST_SIDE} pixels and "
             f"these have {side}; model.mode=finetune trains a larger one, for which you want a GPU"
         )
+    elif processes > 1:
+        reason = (
+            f"frozen embeddings, because {processes} processes were launched, and a small network wants one; "
+            "model.mode=finetune trains it in all of them"
+        )
     elif pixels > most:
         reason = (
             f"frozen embeddings, because a network beside them would see {pixels:.1e} pixels, and {most:.1e} are what "
@@ -53,5 +66,4 @@ def settle(config: Config, n_train: int, side: int, device: str) -> Settled:
     else:
         tried = model.model_copy(update={"input_size": seen})
         return Settled(config.model_copy(update={"model": tried}), "")
-    frozen = ModelConfig(mode="frozen", dropout=model.dropout)
-    return Settled(config.model_copy(update={"model": frozen}), reason)
+    return Settled(config.model_copy(update={"model": model.on_embeddings()}), reason)

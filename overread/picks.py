@@ -7,10 +7,9 @@ from overread.arrays.acquisition import Pool, sampler_needs, select
 from overread.arrays.rows import RowArray
 from overread.config import Config
 from overread.learn.crew import score
-from overread.learn.learners import Scores, State
+from overread.learn.learners import Scores, State, open_pool
 from overread.learn.models import Network
 from overread.learn.task import Task
-from overread.referee import open_pool
 from overread.rng import derived_seed, generator
 
 __all__ = ["audit", "choose", "next_reads"]

@@ -1,4 +1,4 @@
-"""Where phase 2 stands after a round, and who writes down how good that is."""
+"""Who knows the truth, and writes down how good a round is."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,28 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from overread.arrays import BoolArray, FloatArray
+from overread.arrays import FloatArray
 from overread.arrays.metrics import classification_metrics, label_accuracy, label_quality, selection_metrics
 from overread.config import Config
 from overread.data.dataset import Dataset
 from overread.files import write_json
-from overread.learn.learners import Scores, State
-from overread.learn.methods import get_method
+from overread.learn.learners import Scores, State, open_pool
 from overread.learn.phase1 import Phase1
 from overread.learn.task import Task
 from overread.oracle import Oracle
 from overread.results import NOISE, round_file, write_gallery, write_scores
 from overread.simulation import NoisyLabels
 
-__all__ = ["Referee", "open_pool"]
+__all__ = ["Referee"]
 
 GALLERY_SIZE = 24
-
-
-def open_pool(state: State, config: Config) -> BoolArray:
-    """Which items can be bought: those presumed noisy, or all where the method does not split; never twice."""
-    splits = get_method(config.lnl.method).splits
-    return ~state.bought & ~state.presumed_clean if splits else ~state.bought
 
 
 class Referee:

@@ -19,10 +19,10 @@ import numpy as np
 
 from overread.cluster import cluster_session
 from overread.config import Config
-from overread.data.dataset import Dataset, load_dataset
+from overread.data.dataset import load_dataset
 from overread.errors import ConfigError
 from overread.estimates import round_estimates
-from overread.header import begin_results, choice_of, model_of
+from overread.header import begin_results, choice_of, evaluated_weights, model_of
 from overread.learn.checkpoint import save_checkpoint
 from overread.learn.crew import begin, dismiss, follow, is_wanted
 from overread.learn.device import set_threads
@@ -31,7 +31,7 @@ from overread.learn.phase1 import UNINFORMED
 from overread.learn.processes import Processes, launched_processes, number_launched
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
-from overread.mode import Settled, settle
+from overread.mode import Settled, settle_for
 from overread.oracle import Oracle, SimulatedOracle, save_reads
 from overread.picks import audit, choose, next_reads
 from overread.progress import Reporter, Silent
@@ -76,9 +76,10 @@ def _direct(
     dataset = load_dataset(config.data, config.seed, reporter)
     train = dataset.positions("train")
     noisy = make_noisy_labels(dataset, train, config.noise, config.seed)
-    settled = _settled(config, dataset, processes)
     with open_run(config) as run:
         results = begin_results(run, config, dataset, noisy, threads, reporter)
+        # Of the device that the run began on: on another one it goes on as it began.
+        settled = settle_for(config, dataset, results["device"].partition(":")[0], processes.count)
         lost = find_lost_files(run, results, reporter)
         if results["complete"] and not lost:
             reporter.note(f"the run in {run} is complete already")
@@ -98,15 +99,9 @@ def _assist(config: Config, processes: Processes) -> dict[str, Any]:
     if is_wanted(processes):
         dataset = load_dataset(config.data, config.seed, Silent())
         noisy = make_noisy_labels(dataset, dataset.positions("train"), config.noise, config.seed)
-        config = _settled(config, dataset, processes).config
+        config = settle_for(config, dataset, processes.device.type, processes.count).config
         follow(begin(config, dataset, noisy.given, processes, Silent()), config)
     return {}
-
-
-def _settled(config: Config, dataset: Dataset, processes: Processes) -> Settled:
-    """What `config` means for the training items of `dataset` on the devices of `processes`."""
-    side = max(dataset.images.shape[1:3])
-    return settle(config, len(dataset.positions("train")), side, processes.device.type)
 
 
 def _run_rounds(
@@ -121,17 +116,17 @@ def _run_rounds(
     noisy: NoisyLabels,
     reporter: Reporter,
 ) -> None:
-    config = settled.config
-    true_rate = noisy.rate if config.lnl.forget_rate == "true" else None
-    learner = begin_learning(task, config, phase1_folder, true_rate, reporter)
-    phase1 = learner.phase1
+    true_rate = noisy.rate if settled.config.lnl.forget_rate == "true" else None
+    learner = begin_learning(task, settled.config, phase1_folder, true_rate, reporter)
+    task, config, phase1 = learner.task, learner.config, learner.phase1
     done = len(results["rounds"]) - 1
     if done < 0:
         referee.write_noise(run, phase1)
         results["noise"]["estimated_rate"] = phase1.estimated_rate
         results["lnl"]["forget_rate"] = phase1.forget_rate
-        results["model"] = model_of(settled, phase1.trial)
-        results["choice"] = choice_of(settled, phase1.trial)
+        results["model"] = model_of(config)
+        results["evaluated_weights"] = evaluated_weights(config)
+        results["choice"] = choice_of(settled, config, phase1.trial)
         if not phase1.informed:
             results["notes"].append(UNINFORMED)
         state, scores = untouched(task, phase1), None

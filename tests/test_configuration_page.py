@@ -26,9 +26,10 @@ def page() -> str:
         parts.append(table({f"{name}.{key}": field for key, field in section.model_fields.items()}))
     parts.append(
         "## Presets\n\nWhat each sets; all of it can be set otherwise. `default` sets nothing where another "
-        "`lnl.method`, an mlp head or a label leak is asked for; method and sampler alone where `model.mode=frozen`, "
-        "or `model.name` or `model.weights` is said, which then is the frozen backbone; all but the mode for "
-        "`model.mode=finetune` with `model.weights=none`. The method `noise-model` is fitted, not trained, in frozen "
+        "`lnl.method`, an mlp head or a label leak is asked for. Where another `model.name`, other weights than `none` "
+        "and `self`, `model.input_size` or `model.beside` is said, that is the frozen backbone, and the preset sets "
+        "method and sampler alone, as it does for `model.mode=frozen`; for `model.mode=finetune` with "
+        "`model.weights=none` or `self` all but the mode. The method `noise-model` is fitted, not trained, in frozen "
         "mode: of `lnl` it reads `prior_adjustment`, `noise_matrix` and `reader_error`, of `active` neither `epochs` "
         "nor `start` nor `train_on`. In the other modes two networks are trained beside it, for `lnl.epochs` and "
         "`active.epochs`, always from where they stand; where mode auto tries none, `model.name` and `model.weights` "

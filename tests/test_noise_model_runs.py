@@ -58,7 +58,9 @@ def test_the_default_says_what_it_chose_and_why(tmp_path: Path) -> None:
     assert (frozen["lnl"]["method"], frozen["sampler"]) == ("noise-model", "macro-f1")
     assert "frozen embeddings, because they were asked for" in frozen["choice"]
     # Pictures of 16 pixels are too small for a network that shrinks them.
-    small = simulate(tiny_config(tmp_path, "preset=default", "active.rounds=0", f"out={tmp_path / 'small'}"))
+    small = simulate(
+        tiny_config(tmp_path, "preset=default", "model.mode=auto", "active.rounds=0", f"out={tmp_path / 'small'}")
+    )
     assert "24 to 64 pixels and these have 16" in small["choice"]
     assert [entry["test"] for entry in small["rounds"]] == [entry["test"] for entry in frozen["rounds"]]
     assert simulate(tiny_config(tmp_path, "active.rounds=0", f"out={tmp_path / 'paper'}"))["choice"] is None
@@ -66,7 +68,7 @@ def test_the_default_says_what_it_chose_and_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", ["0.004", "3.0"], ids=["learns", "learns nothing"])
 def test_networks_stay_where_unseen_labels_are_more_probable_with_them(tmp_path: Path, rate: str) -> None:
-    run, size = tmp_path / "run", ("data.image_size=24", "model.input_size=24")
+    run, size = tmp_path / "run", ("model.mode=auto", "data.image_size=24", "model.input_size=24")
     config = tiny_config(tmp_path, "preset=default", *size, f"lnl.learning_rate={rate}", "lnl.epochs=12")
     results = simulate(config)
     trial = load_checkpoint(next((run / "checkpoints").glob("phase1-*.safetensors")))[1]["trial"]

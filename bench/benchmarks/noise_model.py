@@ -161,7 +161,7 @@ def run_once(file: Path, size: int) -> dict[str, Any]:
     from overread.rng import generator
 
     budget = f"active.budget={max(1, size // BUDGET_SHARE)}"
-    config = load_config(settings=["lnl.method=noise-model", "active.sampler=macro-f1", budget])
+    config = load_config(settings=["lnl.method=noise-model", "model.mode=frozen", "active.sampler=macro-f1", budget])
     seconds: dict[str, float] = {}
 
     def clocked(name: str, work: Callable[..., Any], *arguments: object) -> Any:

@@ -229,27 +229,30 @@ def macro_f1(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
     Every class has the same weight, so a likely error within a rare class outranks one among frequent classes. Gains
     are those of single reads: what the k reads of a round do to each other's gain is left out.
 
-    While all items are open, so that nobody has read anything, the first `FIRST_READS` for each class are drawn by
-    `evenly_over_given` instead: what the posterior believes then rests on an assumption on the noise which they test,
-    and reads of what it finds suspicious would rather confirm it.
+    The first `FIRST_READS` for each class, those that others chose included, are drawn by `evenly_over_given` instead:
+    what the posterior believes till then rests on an assumption on the noise which they test, and reads of what it
+    finds suspicious would rather confirm it.  Items that are not open count as read.
     """
-    first = np.empty(0, dtype=np.int64)
-    if pool.open.all():
-        first = evenly_over_given(pool, min(k, FIRST_READS * _required(pool.posterior).shape[1]), rng)
+    posterior = _required(pool.posterior)
+    wanted = FIRST_READS * posterior.shape[1] - int((~pool.open).sum())
+    first = evenly_over_given(pool, max(0, min(k, wanted)), rng)
     left = pool.open.copy()
     left[first] = False
-    gain = expected_macro_f1_gain(_required(pool.posterior))[left]
-    return np.concatenate([first, _largest(gain, pool._replace(open=left), k - len(first))])
+    return np.concatenate(
+        [first, _largest(expected_macro_f1_gain(posterior)[left], pool._replace(open=left), k - len(first))]
+    )
 
 
 def evenly_over_given(pool: Pool, k: int, rng: np.random.Generator) -> IntArray:
-    """k open positions, as many of each given label as there are, in turns, and drawn at random within a label."""
+    """(min(k, number of open items),) open positions, drawn at random within each given label, so that afterwards the
+    items which are not open are spread over the given labels as evenly as can be.
+    """
     items = rng.permutation(np.flatnonzero(pool.open))
-    given = pool.given[items]
+    given, before = pool.given[items], pool.given[~pool.open]
     turn = np.empty(len(items), dtype=np.int64)
     for label in np.unique(given):
         of_label = np.flatnonzero(given == label)
-        turn[of_label] = np.arange(len(of_label))
+        turn[of_label] = (before == label).sum() + np.arange(len(of_label))
     first: IntArray = items[np.argsort(turn, kind="stable")[:k]]
     return first
 

@@ -319,8 +319,12 @@ class NoiseModel:
         )
 
     def held_out_items(self, fold: int) -> IntArray:
-        """Positions, ascending, of the unread items that the models of `fold`, 0 .. 4, have not trained on."""
+        """Positions, ascending, of the unread items that the model of `fold`, 0 .. min(5, N) - 1, did not train on."""
         return np.flatnonzero((self._fold == fold) & ~self._read)
+
+    def held_out_likelihood(self) -> FloatArray:
+        """(N, C) `P(given label | true)` by the matrix of the item's fold, in which its own label had no part."""
+        return self._chosen().matrices[self._fold, :, self.given]
 
     def _informed(self, fit: _Fit) -> bool:
         """Whether there are enough reads, or images foretell held-out given labels by `MARGIN` nats.

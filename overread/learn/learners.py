@@ -37,7 +37,7 @@ from overread.learn.training import Checkpointer
 from overread.progress import Reporter
 from overread.rng import derived_seed
 
-__all__ = ["Learner", "Scores", "State", "begin_learning", "untouched"]
+__all__ = ["Learner", "Scores", "State", "begin_learning", "open_pool", "untouched"]
 
 
 class State(NamedTuple):
@@ -78,6 +78,9 @@ class Learner(Protocol):
     network: Network
     """The one whose features and dropout samplers look at."""
     phase1: Phase1
+    task: Task
+    """What it learns from: not the one that it began with where networks beside a noise model were dropped."""
+    config: Config
 
     def update(self, state: State, number: int, checkpointer: Checkpointer, reporter: Reporter) -> float:
         """Learn what round `number` bought; seconds it took, those before an interruption included."""
@@ -103,8 +106,13 @@ def begin_learning(task: Task, config: Config, folder: Path, true_rate: float | 
     network, phase1, tensors = run_phase1(task, config, folder, true_rate, reporter)
     if not get_method(config.lnl.method).models_noise:
         return GradientLearner(task, config, network, phase1)
+    if phase1.trial is not None and not keeps_networks(config, phase1.trial):
+        # From here on it is as if they had never been.
+        model = config.model.on_embeddings()
+        task, config = task.on_embeddings(model), config.model_copy(update={"model": model})
+        network = task.new_network(derived_seed(config.seed, "network", 0))
     learner = NoiseModelLearner(task, config, network, phase1)
-    learner.unpack(tensors, untouched(task, phase1))
+    learner.begin(tensors)
     return learner
 
 
@@ -113,39 +121,45 @@ def untouched(task: Task, phase1: Phase1) -> State:
     return State(task.given.copy(), np.zeros(len(task.given), dtype=bool), phase1.presumed_clean)
 
 
+def open_pool(state: State, config: Config) -> BoolArray:
+    """Which items can be bought: those presumed noisy, or all where the method does not split; never twice."""
+    splits = get_method(config.lnl.method).splits
+    return ~state.bought & ~state.presumed_clean if splits else ~state.bought
+
+
 class GradientLearner:
     """A network that is fine-tuned on presumed clean and bought items."""
 
     def __init__(self, task: Task, config: Config, network: Network, phase1: Phase1) -> None:
-        self._task = task
-        self._config = config
+        self.task = task
+        self.config = config
         self.network = network
         self.phase1 = phase1
 
     def update(self, state: State, number: int, checkpointer: Checkpointer, reporter: Reporter) -> float:
-        active, task = self._config.active, self._task
+        active, task = self.config.active, self.task
         if active.start == "scratch":
-            fresh = task.new_network(derived_seed(self._config.seed, "scratch", number))
+            fresh = task.new_network(derived_seed(self.config.seed, "scratch", number))
             self.network.load_state_dict(fresh.state_dict())
         trained_on = state.bought if active.train_on == "bought" else state.bought | state.presumed_clean
         positions = np.flatnonzero(trained_on)
         epochs = active.epochs
-        fine_tune(task, self._config, [self.network], state.labels, [positions], epochs, number, checkpointer, reporter)
+        fine_tune(task, self.config, [self.network], state.labels, [positions], epochs, number, checkpointer, reporter)
         return checkpointer.spent()
 
     def presumed_clean(self, state: State) -> BoolArray:
         return self.phase1.presumed_clean
 
     def scores(self, state: State) -> Scores:
-        probs = score(self._task, self.network, "train").probs
-        posterior = label_posterior(probs, self.phase1.estimated_matrix, self._task.given)
-        posterior[state.bought] = np.eye(self._task.n_classes)[state.labels[state.bought]]
+        probs = score(self.task, self.network, "train").probs
+        posterior = label_posterior(probs, self.phase1.estimated_matrix, self.task.given)
+        posterior[state.bought] = np.eye(self.task.n_classes)[state.labels[state.bought]]
         suggested = probs.argmax(axis=1)
         exported = np.where(state.bought | state.presumed_clean, state.labels, suggested)
         return Scores(probs, posterior, suggested, exported, self.phase1.estimated_rate, suggested, None)
 
     def test_probs(self) -> FloatArray:
-        return score(self._task, self.network, "test").probs
+        return score(self.task, self.network, "test").probs
 
     def pack(self) -> dict[str, torch.Tensor | FloatArray]:
         return {**pack_module("network", self.network)}
@@ -158,14 +172,14 @@ class NoiseModelLearner:
     """A noise model on frozen embeddings.
 
     In frozen mode its classifier is the network.  Else networks learn from what it knows of every item, and the
-    classifier is all of them together; in mode auto they may have been found to add nothing, and rest.
+    classifier is all of them together.
     """
 
     def __init__(self, task: Task, config: Config, network: Network, phase1: Phase1) -> None:
-        self._task = task
-        self._config = config
+        self.task = task
+        self.config = config
         self._model = new_noise_model(task, config)
-        self._networks = [network, *other_networks(task, config)] if keeps_networks(config, phase1.trial) else []
+        self._networks = [] if config.model.mode == "frozen" else [network, *other_networks(task, config)]
         self._opinion: Opinion | None = None
         self.network = network
         self.phase1 = phase1
@@ -175,39 +189,49 @@ class NoiseModelLearner:
         # Rounds 1, 2, 4, 8 ...: what they add may change the picture, and the others go on from it.
         self._model.update(*state.reads(), reconsider=number & (number - 1) == 0)
         self._opinion = None
-        if self._config.model.mode == "frozen":
-            write_classifier(self._task, self._model, adjustment_of(self._model, self._config), self.network)
-        seconds = time.monotonic() - started
         if not self._networks:
-            return seconds
+            self._write_classifier()
+            return time.monotonic() - started
+        seconds = time.monotonic() - started
         known, parts = self._model.log_likelihood(), training_parts(self._model, len(self._networks))
-        epochs = self._config.active.epochs
-        fine_tune(self._task, self._config, self._networks, known, parts, epochs, number, checkpointer, reporter)
+        epochs = self.config.active.epochs
+        fine_tune(self.task, self.config, self._networks, known, parts, epochs, number, checkpointer, reporter)
         return seconds + checkpointer.spent()
 
+    def begin(self, tensors: Tensors) -> None:
+        """Be as the end of phase 1 that packed `tensors`; networks that it dropped are left where they are."""
+        unpack_noise_model(self._model, tensors, *untouched(self.task, self.phase1).reads())
+        if self._networks:
+            unpack_networks(self._networks, tensors)
+        else:
+            self._write_classifier()
+
+    def _write_classifier(self) -> None:
+        write_classifier(self.task, self._model, adjustment_of(self._model, self.config), self.network)
+
     def presumed_clean(self, state: State) -> BoolArray:
-        return believed(self._thought().posterior, self._task.given)
+        return believed(self._thought().posterior, self.task.given)
 
     def scores(self, state: State) -> Scores:
         opinion = self._thought()
         suggested = opinion.posterior.argmax(axis=1)
         exported = np.where(state.bought, state.labels, suggested)
-        predicted = adjusted_decision(opinion.probs, opinion.prior, adjustment_of(self._model, self._config))
+        predicted = adjusted_decision(opinion.probs, opinion.prior, adjustment_of(self._model, self.config))
         # Networks train on what is read, so what they say of it is not blind.
         held_out = not self._networks
-        blind = label_posterior(opinion.probs, self._model.belief().matrix, self._task.given) if held_out else None
+        blind = label_posterior(opinion.probs, self._model.belief().matrix, self.task.given) if held_out else None
         return Scores(opinion.probs, opinion.posterior, suggested, exported, opinion.noise_rate, predicted, blind)
 
     def test_probs(self) -> FloatArray:
-        if self._config.model.mode == "frozen":
-            return score(self._task, self.network, "test").probs
-        prior, adjustment = self._thought().prior, adjustment_of(self._model, self._config)
-        return test_probabilities(self._task, self._model, self._networks, prior, adjustment)
+        if not self._networks:
+            return score(self.task, self.network, "test").probs
+        prior, adjustment = self._thought().prior, adjustment_of(self._model, self.config)
+        return test_probabilities(self.task, self._model, self._networks, prior, adjustment)
 
     def _thought(self) -> Opinion:
         """What is thought since the last update: networks score the training items once a round."""
         if self._opinion is None:
-            self._opinion = opinion_of(self._model, network_probs(self._task, self._networks, "train"))
+            self._opinion = opinion_of(self._model, network_probs(self.task, self._networks, "train"))
         return self._opinion
 
     def pack(self) -> dict[str, torch.Tensor | FloatArray]:

@@ -1,7 +1,7 @@
 """The method `noise-model` between arrays and networks: its model, what it believes, its classifier, its checkpoint.
 
-In frozen mode the classifier is the model's own, written into a linear head.  In finetune mode the model looks at
-embeddings of a frozen backbone beside the networks; they learn from what it knows of every item, and both have an equal
+In frozen mode the classifier is the model's own, written into a linear head.  In the other modes the model looks at
+embeddings of frozen backbones beside the networks; they learn from what it knows of every item, and both have an equal
 say: they err in different places, and the model's probabilities are of items that it did not train on, so that no label
 is believed because a network has learnt it by heart.
 """
@@ -101,19 +101,16 @@ def network_probs(task: Task, networks: list[Network], split: str) -> list[Float
 def trial_of(model: NoiseModel, by_network: list[FloatArray]) -> Trial:
     """How probable the given labels of training items are that a network did not learn from (`training_parts`).
 
-    by_network: (N, C) each, probabilities of the training items.  No labels but given ones have a part in it.
+    by_network: (N, C) each, probabilities of the training items, at least one.  Given labels alone have a part in it.
     """
-    belief = model.belief()
-    likelihood = belief.matrix[:, model.given].T
-    before, after = [np.empty(0)], [np.empty(0)]
+    belief, likelihood = model.belief(), model.held_out_likelihood()
+    before, after = [], []
     for fold, probs in enumerate(by_network):
         items = model.held_out_items(fold)
         together = geometric_mean([belief.probs[items], probs[items]])
         before.append(np.log((belief.probs[items] * likelihood[items]).sum(axis=1)))
         after.append(np.log((together * likelihood[items]).sum(axis=1)))
     alone = np.concatenate(before)
-    if not len(alone):
-        return Trial(0.0, 0.0, 0.0, 0)
     gain = np.concatenate(after) - alone
     return Trial(float(alone.mean()), float(gain.mean()), float(gain.std() / np.sqrt(len(gain))), len(gain))
 
@@ -135,16 +132,15 @@ def opinion_of(model: NoiseModel, by_network: list[FloatArray]) -> Opinion:
 def test_probabilities(
     task: Task, model: NoiseModel, networks: list[Network], prior: FloatArray, adjustment: float
 ) -> FloatArray:
-    """(N, C) probabilities of the test items by `model` and any `networks`, rare classes favoured by `adjustment`."""
+    """(N, C) probabilities of the test items by `model` and `networks`, rare classes favoured by `adjustment`."""
     assert task.embeddings is not None
     weight, bias = model.classifier(0.0)
     test = task.embeddings.test
     logits = np.concatenate([test[part] @ weight.T + bias for part in row_slices(test)])
     by_model = np.exp(logits - logits.max(axis=1, keepdims=True))
     by_model /= by_model.sum(axis=1, keepdims=True)
-    if networks:
-        by_model = geometric_mean([by_model, geometric_mean(network_probs(task, networks, "test"))])
-    return prior_adjusted(by_model, np.maximum(prior, SMALLEST_PRIOR), adjustment)
+    both = geometric_mean([by_model, geometric_mean(network_probs(task, networks, "test"))])
+    return prior_adjusted(both, np.maximum(prior, SMALLEST_PRIOR), adjustment)
 
 
 def write_classifier(task: Task, model: NoiseModel, adjustment: float, network: Network) -> None:

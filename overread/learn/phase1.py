@@ -34,7 +34,7 @@ from overread.learn.noise_head import (
 from overread.learn.row_files import WindowFiles
 from overread.learn.task import Task
 from overread.learn.training import Checkpointer
-from overread.learn.weights import weights_identity
+from overread.learn.weights import PACKAGED_MODEL, weights_identity
 from overread.locks import take_lock
 from overread.progress import Reporter
 from overread.rng import derived_seed, generator
@@ -55,8 +55,8 @@ RULES = 4
 
 
 UNINFORMED = (
-    "the images do not foretell the given labels, so that nothing is known yet of how these go wrong, and no rare "
-    f"class is favoured: buy {FEWEST_READS} reads first"
+    "before any read the images do not foretell the given labels, so that nothing is known then of how these go wrong, "
+    f"and no rare class is favoured: buy {FEWEST_READS} reads first"
 )
 
 
@@ -259,6 +259,9 @@ def phase1_identity(config: Config, task: Task) -> str:
     parts["rules"] = RULES
     parts["device"] = task.processes.device.type
     parts["weights"] = weights_identity(task.model.name, task.model.weights)
+    if task.model.mode != "frozen" or task.model.beside == "packaged":
+        # Noise is estimated on packaged embeddings there, and a noise model looks at them.
+        parts["packaged"] = weights_identity(PACKAGED_MODEL, "packaged")
     parts["data"] = task.data_digest
     parts["given"] = hashlib.sha256(task.given.tobytes()).hexdigest()
     return _digest(parts)

@@ -81,6 +81,15 @@ class Task(NamedTuple):
         """A network with its initial weights, which depend on `seed` alone."""
         return build_network(self.model, self.n_classes, self.input_dim, seed).to(self.processes.device)
 
+    def on_embeddings(self, model: ModelConfig) -> "Task":
+        """The same items as the frozen `model` sees them that made the embeddings beside the network."""
+        assert self.embeddings is not None
+        train, test = (
+            FeatureSource(standardised(rows, np.arange(len(rows)), self.embeddings.scaling), self.processes.device)
+            for rows in (self.embeddings.train, self.embeddings.test)
+        )
+        return self._replace(train=train, test=test, input_dim=self.embeddings.train.shape[1], model=model)
+
 
 def make_task(dataset: Dataset, given: IntArray, config: Config, reporter: Reporter, processes: Processes) -> Task:
     """Inputs for both phases: embeddings in frozen mode, else pixels."""

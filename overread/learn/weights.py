@@ -20,7 +20,15 @@ from overread.config import did_you_mean
 from overread.errors import ModelError, name_some
 from overread.learn import small_resnet  # noqa: F401 (for its entry in timm's registry)
 
-__all__ = ["Preprocess", "check_name", "fixed_size", "load_backbone", "packaged_file", "weights_identity"]
+__all__ = [
+    "PACKAGED_MODEL",
+    "Preprocess",
+    "check_name",
+    "fixed_size",
+    "load_backbone",
+    "packaged_file",
+    "weights_identity",
+]
 
 Tensors = dict[str, torch.Tensor]
 

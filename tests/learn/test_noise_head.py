@@ -62,16 +62,26 @@ def test_a_gain_is_the_difference_of_log_probabilities_of_given_labels(model: No
     items = model.held_out_items(0)
     both = np.sqrt(belief.probs * probs)
     both /= both.sum(axis=1, keepdims=True)
-    evidence = [np.log([(p[i] * belief.matrix[:, model.given[i]]).sum() for i in items]) for p in (belief.probs, both)]
+    likelihood = model.held_out_likelihood()
+    evidence = [np.log([(p[i] * likelihood[i]).sum() for i in items]) for p in (belief.probs, both)]
     assert found.alone == pytest.approx(evidence[0].mean())
     assert found.gain == pytest.approx((evidence[1] - evidence[0]).mean())
-
-
-def test_nothing_that_was_left_out_says_nothing(model: NoiseModel) -> None:
-    assert trial_of(model, []) == (0.0, 0.0, 0.0, 0)
 
 
 def test_the_model_alone_is_its_own_opinion(model: NoiseModel) -> None:
     opinion, belief = opinion_of(model, []), model.belief()
     np.testing.assert_array_equal(opinion.probs, belief.probs)
     assert opinion.noise_rate == belief.rate
+
+
+def test_the_likelihood_of_a_given_label_is_that_of_a_matrix_it_had_no_part_in(model: NoiseModel) -> None:
+    likelihood, matrix = model.held_out_likelihood(), model.belief().matrix
+    assert likelihood.shape == (N, C)
+    # Close to that of all items, and not the same.
+    difference = np.abs(likelihood - matrix[:, model.given].T)
+    assert 0 < difference.max() < 0.1
+    for fold in range(5):
+        items = model.held_out_items(fold)
+        for label in range(C):
+            rows = likelihood[items[model.given[items] == label]]
+            assert (rows == rows[:1]).all()

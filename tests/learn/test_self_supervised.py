@@ -34,7 +34,9 @@ SELF = ("model.name=small_resnet", "model.weights=self", "model.self_epochs=3", 
 
 def config_in(folder: Path, *settings: str) -> Config:
     folder.mkdir(exist_ok=True)
-    return tiny_config(folder, *SELF, "model.mode=finetune", "precision=bfloat16", "checkpoint_seconds=0", *settings)
+    # A cache of its own, so that weights are learnt anew in every folder.
+    own = (f"data.cache={folder / 'cache'}", "precision=bfloat16", "checkpoint_seconds=0")
+    return tiny_config(folder, *SELF, "model.mode=finetune", *own, *settings)
 
 
 def data_of(config: Config) -> Dataset:
@@ -184,7 +186,7 @@ def test_a_frozen_run_sees_features_of_the_weights_beside_the_packaged_ones(tmp_
     config = config_in(tmp_path, *frozen, "active.rounds=0", "preset=cross-entropy", "lnl.epochs=2")
     results = simulate(config)
     assert results["complete"]
-    assert results["model"] == {"name": "small_resnet", "mode": "frozen", "weights": "self"}
+    assert results["model"] == {"name": "small_resnet", "mode": "frozen", "weights": "self", "beside": "packaged"}
     backbone, preprocess = load_backbone("small_resnet", str(weights_of(config)))
     task, dataset = task_of(config), data_of(config)
     seen = PixelSource(dataset.images, 16, preprocess, augment=False, device=torch.device("cpu"))
@@ -210,7 +212,7 @@ def test_networks_begin_with_the_weights_and_phase_1_is_named_by_them(tmp_path: 
 
 def test_what_cannot_be_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"model\.self_epochs belongs to model\.weights=self, and it is packaged"):
-        load_config(settings=["model.self_epochs=3"])
+        load_config(settings=["model.self_epochs=3", "model.mode=frozen"])
     for settings in (["model.beside=packaged"], ["model.beside=packaged", *SELF, "model.mode=finetune"]):
         with pytest.raises(ConfigError, match=r"model\.beside=packaged adds the packaged network .* set model\.mode="):
             load_config(settings=settings)
@@ -228,4 +230,4 @@ def test_what_cannot_be_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pyt
 def test_doctor_tells_it(tmp_path: Path) -> None:
     text = examine(None, [f"data.path={write_tiny_set(tmp_path / 'tiny.npz')}", *SELF, "model.beside=packaged"])
     assert "small_resnet, frozen, weights self, beside the packaged network" in text
-    assert "3 epochs on the training images without labels, unless the cache holds the weights" in text
+    assert "3 epochs on the training images without labels, where they are not in the cache" in text
