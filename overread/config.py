@@ -271,7 +271,7 @@ class Config(_Section):
             raise ValueError("noise.column belongs to noise.kind=given")
         if self.active.sampler == "bald" and self.model.dropout < 0.01:
             raise ValueError("active.sampler=bald samples dropout masks, so model.dropout must be 0.01 at least")
-        if self.lnl.method == "noise-model" and self.model.mode == "frozen" and self.model.head != "linear":
+        if self.lnl.method == "noise-model" and self.model.mode != "finetune" and self.model.head != "linear":
             raise ValueError(
                 "lnl.method=noise-model fits a linear head to frozen embeddings: set model.head=linear, "
                 "model.mode=finetune or another lnl.method"
@@ -418,7 +418,11 @@ def _preset_values(preset: str, said: Mapping[str, Any]) -> dict[str, Any]:
     mode = said.get("model.mode", "frozen" if another else "auto")
     if mode == "auto" or (mode == "finetune" and unlabelled and "model.weights" in said):
         return values
-    return {key: value for key, value in values.items() if key in ("lnl.method", "active.sampler")}
+    kept = {"lnl.method", "active.sampler"}
+    if said.get("model.weights") == "self":
+        # What learns from the set alone is the network that is small enough for it.
+        kept.add("model.name")
+    return {key: value for key, value in values.items() if key in kept}
 
 
 def _read_flat(file: Path) -> dict[str, Any]:

@@ -83,17 +83,18 @@ def places(config: Config) -> Facts:
 
 def plan(config: Config) -> Facts:
     """What a run of this configuration would do, in the order in which it would do it."""
-    lnl, active, model = config.lnl, config.active, config.model
+    active, model = config.active, config.model
     noise = "as in the data" if config.noise.kind == "given" else f"rate {config.noise.rate:g}"
-    reads = active.rounds * active.budget
+    reads = active.rounds * (active.budget + active.audit)
+    audit = f" + {active.audit} of the audit" if active.audit else ""
     facts = [
         ("preset", config.preset),
         ("data", _data(config)),
         ("noise", f"{config.noise.kind}, {noise}, seed {config.seed}"),
         ("model", _model(model)),
         ("device", _device(config)),
-        ("phase 1", f"{lnl.method}, {lnl.epochs} epochs, forget rate {lnl.forget_rate}, mix ratio {lnl.mix_ratio:g}"),
-        ("phase 2", f"{active.sampler}, {active.rounds} rounds x {active.budget} reads = at most {reads} reads"),
+        ("phase 1", _phase1(config)),
+        ("phase 2", f"{active.sampler}, {active.rounds} rounds x {active.budget}{audit} reads = at most {reads} reads"),
     ]
     if model.weights == "self":
         learnt = f"{model.self_epochs} epochs on the training images without labels, where they are not in the cache"
@@ -124,6 +125,13 @@ def _data(config: Config) -> str:
         return f"NOT USABLE: data.path={path} does not exist"
     size = f", {path.stat().st_size / 2**20:.1f} MiB" if path.is_file() else ""
     return f"{path}, format {name}{size}"
+
+
+def _phase1(config: Config) -> str:
+    lnl = config.lnl
+    if lnl.method != "noise-model":
+        return f"{lnl.method}, {lnl.epochs} epochs, forget rate {lnl.forget_rate}, mix ratio {lnl.mix_ratio:g}"
+    return lnl.method if config.model.mode == "frozen" else f"{lnl.method}, {lnl.epochs} epochs of its networks"
 
 
 def _model(model: ModelConfig) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from overread.config import Config
 from overread.data.dataset import Dataset
+from overread.errors import ConfigError
 from overread.learn.methods import get_method
 
 __all__ = ["LARGEST_SIDE", "SMALLEST_SIDE", "Settled", "settle", "settle_for"]
@@ -36,7 +37,7 @@ def settle_for(config: Config, dataset: Dataset, device: str, processes: int = 1
 def settle(config: Config, n_train: int, side: int, device: str, processes: int = 1) -> Settled:
     """What `config` means for `n_train` images of `side` pixels on devices of the type `device`.
 
-    A mode that was asked for stays.
+    A mode that was asked for stays.  Errors: ConfigError where networks are not tried whose weights were to be `self`.
     """
     model = config.model
     if model.mode != "auto":
@@ -66,4 +67,9 @@ def settle(config: Config, n_train: int, side: int, device: str, processes: int 
     else:
         tried = model.model_copy(update={"input_size": seen})
         return Settled(config.model_copy(update={"model": tried}), "")
+    if model.weights == "self":
+        raise ConfigError(
+            f"model.weights=self in mode auto would be left aside, which takes {reason}; model.mode=frozen looks at "
+            "such weights whatever it takes to learn them"
+        )
     return Settled(config.model_copy(update={"model": model.on_embeddings()}), reason)

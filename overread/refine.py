@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from overread.arrays.noise_model import check_reader_error
 from overread.cluster import cluster_session
 from overread.config import Config
 from overread.data.dataset import load_dataset
@@ -76,6 +77,8 @@ def _direct(
     dataset = load_dataset(config.data, config.seed, reporter)
     train = dataset.positions("train")
     noisy = make_noisy_labels(dataset, train, config.noise, config.seed)
+    if isinstance(config.lnl.reader_error, float):
+        check_reader_error(config.lnl.reader_error, len(dataset.class_names))
     with open_run(config) as run:
         results = begin_results(run, config, dataset, noisy, threads, reporter)
         # Of the device that the run began on: on another one it goes on as it began.

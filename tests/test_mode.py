@@ -58,9 +58,30 @@ def test_the_default_trains_networks_without_weights_as_they_want_it() -> None:
 def test_features_without_labels_are_part_of_the_work() -> None:
     config = load_config(settings=["model.weights=self"])
     assert (config.model.mode, config.model.name) == ("auto", "small_resnet")
-    most = max(n for n in range(1000, 100_000, 1000) if not settle(config, n, 28, "cpu").reason)
     # 2 x (14 + 8 x 4) passes for the networks, and 2 x 40 before them.
-    assert most * 28**2 * 172 <= 1.5e9 < (most + 1000) * 28**2 * 172
+    most = int(1.5e9 / (28**2 * 172))
+    assert settle(config, most, 28, "cpu").config.model.mode == "auto"
+    for n_train, side in ((most + 1, 28), (100, 224)):
+        with pytest.raises(ConfigError, match=r"model\.weights=self in mode auto .* model\.mode=frozen looks at such"):
+            settle(config, n_train, side, "cpu")
+
+
+def test_several_processes_stay_with_embeddings() -> None:
+    settled = settle(load_config(), 5000, 28, "cpu", processes=2)
+    assert settled.config.model.mode == "frozen"
+    assert "2 processes were launched" in settled.reason
+
+
+def test_what_the_preset_says_anyway_changes_nothing() -> None:
+    for same in ("model.name=small_resnet", "model.weights=none", "model.beside=none"):
+        assert load_config(settings=[same]) == load_config()
+    assert load_config(settings=["model.input_size=160"]).model.mode == "frozen"
+    assert load_config(settings=["model.weights=self", "model.beside=packaged"]).model.name == "small_resnet"
+
+
+def test_a_head_of_another_kind_is_refused_where_it_would_not_be_read() -> None:
+    with pytest.raises(ConfigError, match=r"set model\.head=linear"):
+        load_config(settings=["lnl.method=noise-model", "model.mode=auto", "model.head=mlp"])
 
 
 def test_other_methods_do_not_choose_a_mode() -> None:

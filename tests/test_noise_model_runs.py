@@ -220,3 +220,10 @@ def test_without_a_noise_matrix_labels_stay_but_where_somebody_read(tmp_path: Pa
     first = set(np.argsort(before["label_quality"], kind="stable")[:5])
     assert first <= set(np.flatnonzero(bought))
     assert results["rounds"][-1]["estimated_rate"] < 0.01
+
+
+def test_readers_who_say_nothing_are_refused_before_a_folder_is_taken(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, *METHOD, "lnl.reader_error=0.7")
+    with pytest.raises(ConfigError, match=r"say nothing of 3 classes: set lnl.reader_error to less than 0.667"):
+        simulate(config)
+    assert not (tmp_path / "run").exists()

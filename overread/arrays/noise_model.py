@@ -37,7 +37,7 @@ from overread.arrays.readers import reader_error as estimated_error
 from overread.arrays.rows import RowArray, row_slices
 from overread.errors import ConfigError, DataError
 
-__all__ = ["FEWEST_READS", "Belief", "NoiseModel"]
+__all__ = ["FEWEST_READS", "Belief", "NoiseModel", "check_reader_error"]
 
 # Pseudo-items that pull a free, a nearly symmetric and a symmetric matrix towards symmetric noise.
 FREE, NEARLY, SYMMETRIC = 20.0, 200.0, 5000.0
@@ -130,8 +130,8 @@ class NoiseModel:
     ) -> None:
         if noise_matrix not in NOISE_MATRICES:
             raise ConfigError(f"noise matrix {noise_matrix!r} is unknown: known are {', '.join(NOISE_MATRICES)}")
-        if reader_error is not None and not 0 <= reader_error < max(1, n_classes - 1) / max(2, n_classes):
-            raise ConfigError(f"readers who err in a share of {reader_error} say nothing of {n_classes} classes")
+        if reader_error is not None:
+            check_reader_error(reader_error, n_classes)
         self._assumptions = NOISE_MATRICES[noise_matrix]
         self.given = checked_labels(given, n_classes, "given labels")
         if len(features.shape) != 2 or len(features) != len(given) or len(given) == 0:
@@ -385,6 +385,16 @@ class NoiseModel:
             penalty, factor = (float(value) for value in arrays[f"{NAMES[shrinkage]}/penalty_and_factor"])
             self._fits[shrinkage] = _Fit(shrinkage, penalty, W, matrices, held_out(channel, W, matrices, factor))
         self._error_seen, self.reader_error = (float(value) for value in arrays["reader_error"])
+
+
+def check_reader_error(share: float, n_classes: int) -> None:
+    """ConfigError for a share of wrong reads, 0 .. 1, with which readers would say nothing of `n_classes` classes."""
+    limit = max(1, n_classes - 1) / max(2, n_classes)
+    if not 0 <= share < limit:
+        raise ConfigError(
+            f"readers who err in a share of {share:g} say nothing of {n_classes} classes: "
+            f"set lnl.reader_error to less than {limit:.3g}, or to estimate"
+        )
 
 
 def _fitted(

@@ -40,7 +40,11 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor | NDArray[Any
         )
         plain[key] = tensor.detach().cpu().contiguous()
     with atomic_path(path) as temporary:
+        # Made here, since safetensors would let nobody else read it: a cache may be shared.
+        temporary.touch()
+        mode = temporary.stat().st_mode & 0o777
         save_file(plain, temporary, metadata={META: json.dumps(meta)})
+        temporary.chmod(mode)
 
 
 def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:

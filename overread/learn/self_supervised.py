@@ -22,7 +22,7 @@ from overread.data.cache import cache_folder
 from overread.data.dataset import Dataset
 from overread.errors import DataError, ModelError, RunError
 from overread.learn.augment import draw_view
-from overread.learn.checkpoint import save_checkpoint
+from overread.learn.checkpoint import load_checkpoint, save_checkpoint
 from overread.learn.models import check_takes, network_input_size, output_width
 from overread.learn.processes import Processes
 from overread.learn.sources import PixelSource
@@ -70,12 +70,12 @@ def with_own_weights(dataset: Dataset, config: Config, reporter: Reporter, proce
     facts += [config.precision, config.threads, processes.device.type, timm.__version__]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
     path = cache_folder(config.data.cache) / f"self-{key}.safetensors"
-    if processes.is_first and not path.exists():
+    if processes.is_first and not _is_whole(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         reporter.note(f"{model.name} learns from the training images without labels, here or where it is begun already")
         # Runs of a grid begin at the same time and want the same weights: one learns, the others wait.
         with take_lock(path.with_suffix(".lock"), wait=True):
-            if not path.exists():
+            if not _is_whole(path):
                 _make(
                     path, dataset, train, side, derived_seed(0, "self-supervised", images), config, reporter, processes
                 )
@@ -86,6 +86,15 @@ def with_own_weights(dataset: Dataset, config: Config, reporter: Reporter, proce
             "OVERREAD_CACHE names one that they share"
         )
     return model.model_copy(update={"weights": str(path), "input_size": side})
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the weights in `path` are there and can be read; a damaged file is made again like any of the cache."""
+    try:
+        load_checkpoint(path)
+    except RunError:
+        return False
+    return True
 
 
 def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:

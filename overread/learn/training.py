@@ -12,7 +12,7 @@ from torch import nn
 
 from overread.arrays import FloatArray, IntArray
 from overread.config import LnlConfig
-from overread.errors import ModelError
+from overread.errors import ModelError, RunError
 from overread.learn.checkpoint import (
     load_checkpoint,
     optimizer_buffers,
@@ -152,7 +152,11 @@ class Checkpointer:
     ) -> tuple[int, dict[str, np.ndarray[Any, Any]]]:
         if self.path is None or not self.path.exists():
             return 0, {}
-        tensors, meta = load_checkpoint(self.path)
+        try:
+            tensors, meta = load_checkpoint(self.path)
+        except RunError:
+            # It only saves time: without it the step begins anew, and ends with the same numbers.
+            return 0, {}
         if meta["step"] != self.name:
             return 0, {}
         for index, (network, optimizer) in enumerate(zip(networks, optimizers, strict=True)):

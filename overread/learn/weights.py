@@ -157,7 +157,7 @@ def _from_hub(name: str, weights: str, options: dict[str, Any]) -> nn.Module:
         tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
         if tag not in tags:
             raise ModelError(
-                f"weights {weights!r} are neither packaged, none, hub, a file nor a tag of {architecture}: "
+                f"weights {weights!r} are neither packaged, none, hub, self, a file nor a tag of {architecture}: "
                 f"{did_you_mean(tag, tags) if tags else 'it has no tags'}"
             )
         name = f"{architecture}.{tag}"

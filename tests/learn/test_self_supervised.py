@@ -171,6 +171,21 @@ def test_who_comes_second_waits_and_takes_the_same(tmp_path: Path) -> None:
     assert reporter.began == []
 
 
+@pytest.mark.parametrize("content", [b"", b"no tensors at all"], ids=["empty", "other"])
+def test_damaged_files_of_the_cache_are_made_again(tmp_path: Path, content: bytes) -> None:
+    config = config_in(tmp_path)
+    path = weights_of(config)
+    expected = digest(path)
+    # As readable as any other new file.
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode
+    path.write_bytes(content)
+    path.with_name(f"{path.stem}-in-progress.safetensors").write_bytes(content)
+    assert weights_of(config) == path
+    assert digest(path) == expected
+
+
 def test_several_processes_share_what_the_first_one_learns(tmp_path: Path) -> None:
     config = config_in(tmp_path)
     dataset, second = data_of(config), Processes(torch.device("cpu"))
