@@ -260,6 +260,8 @@ def test_the_committed_grids_are_valid(grid: Path, tmp_path: Path, monkeypatch: 
         "finetune-full": 2 * 2 * 3 * 3,
         "fewer-reads": 14 * 9 * 5,
         "fewer-reads-development": 10 * 12 * 3,
+        "fewer-reads-finetune": 6 * 4 * 3,
+        "fewer-reads-finetune-development": 6 * 4 * 1,
         "ablation-development": 10 * 13 * 3,
         "forecast": 14 * 2 * 10,
         "forecast-trained": 4 * 3 * 3,

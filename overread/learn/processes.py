@@ -5,6 +5,7 @@ its samples say is brought together again, and the choice is made once, over the
 on how many processes there are, but for ties within rounding.
 """
 
+import atexit
 import os
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -162,8 +163,16 @@ def launched_processes(device: str, bfloat16: bool = False) -> Processes:
     if number_launched() == 1:
         return Processes(resolve_device(device), bfloat16)
     cpu = resolve_device(device.partition(":")[0]).type == "cpu"
+    # Threads of the group that are still there when Python is gone abort the process, now and then.
+    atexit.register(_leave)
     accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
     return LaunchedProcesses(accelerator, bfloat16)
+
+
+def _leave() -> None:
+    """Leave the group of processes, if it is still there."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def with_shared_batch_norm(network: nn.Module) -> nn.Module:
