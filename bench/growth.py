@@ -6,13 +6,42 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["growth", "held_by_this_process_mb", "in_own_process", "peak_of_this_process_mb"]
+from overread.arrays import IntArray
+
+__all__ = [
+    "AT_ONCE",
+    "growth",
+    "held_by_this_process_mb",
+    "in_own_process",
+    "peak_of_this_process_mb",
+    "write_clusters",
+]
+
+AT_ONCE = 4096
+
+
+def write_clusters(
+    file: Path, n: int, width: int, n_classes: int, distance: float, classes: Callable[[int, int], IntArray]
+) -> None:
+    """Write `n` rows of `width` float32, clusters whose directions fade like those of an embedding.
+
+    The first few directions hold most of the variance.
+
+    distance: between classes, in deviations of one feature.  classes: those of at most `AT_ONCE` rows, by the first of
+    them and their number.
+    """
+    fading = (1 / np.sqrt(np.arange(1, width + 1))).astype(np.float32)
+    centres = distance * np.random.default_rng(0).standard_normal((n_classes, width), np.float32)
+    with file.open("wb") as stream:
+        for start in range(0, n, AT_ONCE):
+            noise = np.random.default_rng([1, start]).standard_normal((min(AT_ONCE, n - start), width), np.float32)
+            stream.write(((centres[classes(start, len(noise))] + noise) * fading).data)
 
 
 def in_own_process(script: str, *arguments: object) -> dict[str, Any]:

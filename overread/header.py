@@ -124,7 +124,7 @@ def choice_of(settled: Settled, kept: Config, trial: Trial | None) -> str | None
     every = "No label is left out, and reads tell how far the given ones are to be believed."
     if trial is None:
         return f"The noise model on {settled.reason or 'frozen embeddings, because they were asked for'}. {every}"
-    verdict = "more probable" if trial.gain > 0 else "no more probable"
+    verdict = "more probable" if trial.helps else "no more probable"
     found = (
         f"given labels of {trial.items} images that the networks had not learnt from are {verdict} with them "
         f"({trial.alone + trial.gain:.3f} nats against {trial.alone:.3f} without, standard error {trial.error:.3f})"

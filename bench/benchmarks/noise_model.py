@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from growth import growth, held_by_this_process_mb, in_own_process, peak_of_this_process_mb
+from growth import growth, held_by_this_process_mb, in_own_process, peak_of_this_process_mb, write_clusters
 from measure import Benchmark, Seconds, Step, scaled, timed
 
 from overread.arrays import IntArray
@@ -30,7 +30,6 @@ ROUNDS = 8
 BUDGET_SHARE = 40
 # How far classes lie apart, in deviations of one feature: the model errs in some of the items.
 DISTANCE = 0.2
-AT_ONCE = 4096
 FACTORS = (0.25, 1, 3)
 
 
@@ -52,18 +51,14 @@ class Inputs(NamedTuple):
 
 
 def inputs(size: int, quick: bool) -> Inputs:
-    """Clusters whose directions fade like those of an embedding: the first few hold most of the variance."""
+    """Clusters of equal size."""
     data = Inputs(tempfile.TemporaryDirectory(prefix="overread-noise-model-"), size, {})
-    fading = (1 / np.sqrt(np.arange(1, WIDTH + 1))).astype(np.float32)
-    centres = DISTANCE * np.random.default_rng(0).standard_normal((CLASSES, WIDTH), np.float32)
-    n = with_test(data.sizes[-1])
-    with data.file.open("wb") as stream:
-        for start in range(0, n, AT_ONCE):
-            rng = np.random.default_rng([1, start])
-            positions = np.arange(start, min(start + AT_ONCE, n))
-            noise = rng.standard_normal((len(positions), WIDTH), np.float32)
-            stream.write(((centres[positions % CLASSES] + noise) * fading).data)
+    write_clusters(data.file, with_test(data.sizes[-1]), WIDTH, CLASSES, DISTANCE, in_turn)
     return data
+
+
+def in_turn(start: int, count: int) -> IntArray:
+    return np.arange(start, start + count) % CLASSES
 
 
 def with_test(size: int) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from growth import growth, held_by_this_process_mb, in_own_process, peak_of_this_process_mb
+from growth import AT_ONCE, growth, held_by_this_process_mb, in_own_process, peak_of_this_process_mb, write_clusters
 from measure import Benchmark, Seconds, Step, scaled, timed
 from naive import k_centre_greedy
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ BATCH = 256
 PICKS = 500
 EPOCHS = 4
 UPDATE_EPOCHS = 2
-AT_ONCE = 4096
 STEPS = (100, 10, 1)
 
 
@@ -50,15 +49,9 @@ class Inputs(NamedTuple):
 
 
 def inputs(size: int, quick: bool) -> Inputs:
-    """Clusters whose directions fade like those of an embedding: the first few hold most of the variance."""
+    """Clusters whose sizes have a long tail."""
     data = Inputs(tempfile.TemporaryDirectory(prefix="overread-scale-"), size, 20 if quick else PICKS, {})
-    fading = (1 / np.sqrt(np.arange(1, WIDTH + 1))).astype(np.float32)
-    centres = 2 * np.random.default_rng(0).standard_normal((CLASSES, WIDTH), np.float32)
-    with data.file.open("wb") as stream:
-        for start in range(0, size, AT_ONCE):
-            rng = np.random.default_rng([1, start])
-            noise = rng.standard_normal((min(AT_ONCE, size - start), WIDTH), np.float32)
-            stream.write(((centres[truth(start, len(noise))] + noise) * fading).data)
+    write_clusters(data.file, size, WIDTH, CLASSES, 2, truth)
     return data
 
 

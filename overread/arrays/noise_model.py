@@ -246,7 +246,7 @@ class NoiseModel:
         if self._known_error is not None or self.n_classes < 2 or self._assumptions == (NONE,):
             return
         fit, items = self._chosen(), np.flatnonzero(self._read)
-        expected = fit.held.probs[:, items] * fit.matrices[self._fold[items], :, self.given[items]].T
+        expected = fit.held.probs[:, items] * self._by_fold(fit, items).T
         self.reader_error = estimated_error(expected / expected.sum(axis=0), self._votes[:, items])
 
     def _counted_matrix(self) -> FloatArray:
@@ -299,8 +299,7 @@ class NoiseModel:
         """Log probability of what experts said, and of the given labels of the same items, nats."""
         items = np.flatnonzero(self._read)
         votes = self._votes[:, items]
-        known = fit.matrices[self._fold[items], :, self.given[items]].T
-        joint = (votes / votes.sum(axis=0) * fit.held.probs[:, items] * known).sum(axis=0)
+        joint = (votes / votes.sum(axis=0) * fit.held.probs[:, items] * self._by_fold(fit, items).T).sum(axis=0)
         return float(np.log(joint + 1e-12).sum())
 
     def belief(self) -> Belief:
@@ -324,7 +323,11 @@ class NoiseModel:
 
     def held_out_likelihood(self) -> FloatArray:
         """(N, C) `P(given label | true)` by the matrix of the item's fold, in which its own label had no part."""
-        return self._chosen().matrices[self._fold, :, self.given]
+        return self._by_fold(self._chosen(), np.arange(self.n))
+
+    def _by_fold(self, fit: _Fit, items: IntArray) -> FloatArray:
+        """(n, C) `P(given label | true)` of `items` by the matrices of their folds in `fit`."""
+        return fit.matrices[self._fold[items], :, self.given[items]]
 
     def _informed(self, fit: _Fit) -> bool:
         """Whether there are enough reads, or images foretell held-out given labels by `MARGIN` nats.
@@ -333,7 +336,7 @@ class NoiseModel:
         """
         if self._enough_reads():
             return True
-        known = fit.matrices[self._fold, :, self.given].T
+        known = self._by_fold(fit, np.arange(self.n)).T
         foretold = float(np.log((fit.held.probs * known).sum(axis=0)).sum())
         counts = np.bincount(self.given)
         counts = counts[counts > 0]

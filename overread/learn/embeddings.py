@@ -70,17 +70,22 @@ class SideBySide:
 
 def _spread(embeddings: RowArray, positions: IntArray) -> float:
     """Root of the mean squared distance to the mean; 1 where that is 0."""
-    rows = EmbeddingRows(embeddings, positions)
-    mean = _sum(rows, np.zeros(rows.shape[1]), 1) / len(rows)
-    return float(np.sqrt(_sum(rows, mean, 2).sum() / len(rows))) or 1.0
+    _, squares = _mean_and_squares(embeddings, positions)
+    return float(np.sqrt(squares.sum() / len(positions))) or 1.0
 
 
 def scaling_of(embeddings: RowArray, positions: IntArray) -> Scaling:
     """Mean and deviation over the rows at `positions`, in float64, in two passes over parts of them."""
+    mean, squares = _mean_and_squares(embeddings, positions)
+    deviation = np.sqrt(squares / len(positions))
+    return Scaling(mean, np.where(deviation > 0, deviation, 1.0))
+
+
+def _mean_and_squares(embeddings: RowArray, positions: IntArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (D,) over the rows at `positions`, and the sum (D,) of their squared distances to it."""
     rows = EmbeddingRows(embeddings, positions)
     mean = _sum(rows, np.zeros(rows.shape[1]), 1) / len(rows)
-    deviation = np.sqrt(_sum(rows, mean, 2) / len(rows))
-    return Scaling(mean, np.where(deviation > 0, deviation, 1.0))
+    return mean, _sum(rows, mean, 2)
 
 
 def _sum(rows: EmbeddingRows, mean: NDArray[np.float64], power: int) -> NDArray[np.float64]:

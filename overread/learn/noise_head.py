@@ -63,6 +63,11 @@ class Trial(NamedTuple):
     """Standard error of the gain."""
     items: int
 
+    @property
+    def helps(self) -> bool:
+        """Whether the networks add anything."""
+        return self.gain > 0
+
 
 def new_noise_model(task: Task, config: Config) -> NoiseModel:
     """A noise model of the training items that has learnt nothing yet."""

@@ -174,7 +174,7 @@ def _fitted(
 
 def keeps_networks(config: Config, trial: Trial | None) -> bool:
     """Whether networks beside a noise model have a say: where they were asked for, or where `trial` speaks for them."""
-    return trial is not None and (config.model.mode == "finetune" or trial.gain > 0)
+    return trial is not None and (config.model.mode == "finetune" or trial.helps)
 
 
 def other_networks(task: Task, config: Config) -> list[Network]:
