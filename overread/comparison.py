@@ -7,6 +7,7 @@ import math
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,11 @@ RARE = {
     "rare_kept": "presumed clean, no read",
     "rare_trusted": "presumed clean or read, last round",
     "rate_error_start": "noise rate off by, no read",
+    "rate_error_at_5": "noise rate off by, 5 % read",
     "rate_error": "noise rate off by, last round",
 }
 COMPARED = {
+    "macro_f1_start": "Δ macro-F1, no read",
     **{share_key(share): f"Δ macro-F1, {100 * share:g} % read" for share in SHARES},
     "macro_f1": "Δ macro-F1, last round",
     "area": "Δ area",
@@ -56,16 +59,15 @@ PACKAGES = ("overread", "torch", "timm", "numpy", "scipy", "scikit-learn")
 def write_tables(out: Path) -> Path:
     """The path of `results.md`, written with two CSV files and the figures from the runs in `out`.
 
-    `results.csv` has every score of every round, `differences.csv` every difference to the reference arm; there is a
+    `results.csv` has every score of every round, `differences.csv` every difference to a reference arm; there is a
     figure for each data set and, where there are several conditions, one of their mean.  Runs that are not complete
     are left out, and every row says how many of its seeds it rests on.
     Errors: RunError where `out` holds no bench, or where test scores are lost that hindsight needs.
     """
     plan = read_plan(out)
     cells = read_cells(out, plan)
-    reference = plan["reference"]
-    compared = [contrasts([cell], reference, list(COMPARED)) for cell in cells]
-    overall = contrasts(cells, reference, list(COMPARED)) if len(cells) > 1 else []
+    compared = [_compared([cell], plan["references"]) for cell in cells]
+    overall = _compared(cells, plan["references"]) if len(cells) > 1 else []
     write_text(out / "results.csv", score_table(cells))
     write_text(out / "differences.csv", difference_table(cells, compared, overall))
     lines = list(_header(plan, cells)) + _overall(plan, cells, overall, out / OVERALL)
@@ -77,9 +79,13 @@ def write_tables(out: Path) -> Path:
         if _figure(panels, f"{plan['title']}: {dataset}", "reads bought", out / file):
             lines += [f"![macro-F1 against reads bought, {dataset}]({file})", ""]
         for cell, found in own:
-            lines += _section(cell, reference, found)
+            lines += _section(cell, found)
     write_text(out / "results.md", "\n".join(lines).rstrip() + "\n")
     return out / "results.md"
+
+
+def _compared(cells: Sequence[Cell], references: Sequence[str]) -> list[Contrast]:
+    return [found for reference in references for found in contrasts(cells, reference, list(COMPARED))]
 
 
 def _header(plan: Mapping[str, Any], cells: Sequence[Cell]) -> Iterator[str]:
@@ -103,8 +109,8 @@ def _header(plan: Mapping[str, Any], cells: Sequence[Cell]) -> Iterator[str]:
         "  none to the last. *Free truths*: reference labels that a label leak revealed and that nobody paid for.",
         "- *Presumed clean*: of the rightly labelled items of the rarest class the share that is presumed clean, 1",
         "  where a method presumes all. *Error of the noise rate*: absolute, of the estimated share of wrong labels.",
-        f"- Differences are to the arm **{plan['reference']}**, paired by seed, with their 95 % interval; \\* where",
-        "  the p value of a paired t test, corrected by Holm's method over the arms of the table, is below 0.05",
+        "- Differences are to the arm that the head of a table names, paired by seed, with their 95 % interval; \\*",
+        "  where the p value of a paired t test, corrected by Holm's method over the arms of the table, is below 0.05",
         "  (`differences.csv` has it). *Reads needed*: from which on the mean curve is never again below the final",
         "  macro-F1 of that arm, as a share of its reads.",
         *_about_hindsight(plan["hindsight"]),
@@ -143,10 +149,10 @@ def _overall(plan: Mapping[str, Any], cells: Sequence[Cell], found: Sequence[Con
                 means = mean_scores(own, arm, list(columns)).values()
                 rows.append([arm, str(len(own)), *(_number(each.mean()) for each in means)])
         lines += _markdown(["arm", "conditions", *columns.values()], rows)
-    return lines + _differences(plan["reference"], found)
+    return lines + _differences(found)
 
 
-def _section(cell: Cell, reference: str, found: Sequence[Contrast]) -> list[str]:
+def _section(cell: Cell, found: Sequence[Contrast]) -> list[str]:
     lines = [f"### {cell.dataset}, {cell.noise}", ""]
     runs = [results for _, seeds in _made(cell) for results in seeds.values()]
     if not runs:
@@ -155,7 +161,7 @@ def _section(cell: Cell, reference: str, found: Sequence[Contrast]) -> list[str]
     rows = (_row(cell, arm, [*SCORES, "free"]) for arm in cell.arms)
     lines += _markdown(["arm", "seeds", "reads", *SCORES.values(), "free truths"], rows)
     lines += _markdown(["arm", "seeds", "reads", *RARE.values()], (_row(cell, arm, list(RARE)) for arm in cell.arms))
-    return lines + _differences(reference, found)
+    return lines + _differences(found)
 
 
 def _made(cell: Cell) -> list[tuple[str, Mapping[int, Mapping[str, Any]]]]:
@@ -194,20 +200,26 @@ def _number(value: float) -> str:
     return NOTHING if math.isnan(value) else f"{value:.3f}"
 
 
-def _differences(reference: str, found: Sequence[Contrast]) -> list[str]:
-    """A table with a row for every arm that shares a seed with the reference; none where there is no such arm."""
-    if not found:
-        return []
-    rows = []
-    for each in found:
-        counts = [str(each.conditions), str(each.seeds)]
-        needed = NOTHING if math.isnan(each.reads) else f"{100 * each.reads:.0f} %" if each.reads <= 1 else "> 100 %"
-        reached = f"{each.reached} of {each.conditions}"
-        rows.append([each.arm, *counts, *map(_difference, each.scores.values()), needed, reached])
-    heads = [f"arm − {reference}", "conditions", "pairs", *COMPARED.values(), "reads needed", "reached in"]
-    if max(each.conditions for each in found) == 1:
-        heads, *rows = ([row[0], *row[2:-1]] for row in (heads, *rows))
-    return _markdown(heads, rows)
+def _differences(found: Sequence[Contrast]) -> list[str]:
+    """For every reference a table with a row for each arm that shares a seed with it."""
+    lines = []
+    for reference, contrasted in groupby(found, key=lambda each: each.reference):
+        rows = []
+        for each in contrasted:
+            counts = [str(each.conditions), str(each.seeds)]
+            reached = f"{each.reached} of {each.conditions}"
+            rows.append([each.arm, *counts, *map(_difference, each.scores.values()), _share(each.reads), reached])
+        heads = [f"arm − {reference}", "conditions", "pairs", *COMPARED.values(), "reads needed", "reached in"]
+        if all(row[1] == "1" for row in rows):
+            heads, *rows = ([row[0], *row[2:-1]] for row in (heads, *rows))
+        lines += _markdown(heads, rows)
+    return lines
+
+
+def _share(reads: float) -> str:
+    if math.isnan(reads):
+        return NOTHING
+    return f"{100 * reads:.0f} %" if reads <= 1 else "> 100 %"
 
 
 def _difference(found: PairedComparison) -> str:

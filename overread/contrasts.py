@@ -39,6 +39,7 @@ class Contrast(NamedTuple):
     """One arm minus the reference, over the conditions and seeds that both have."""
 
     arm: str
+    reference: str
     conditions: int
     seeds: int
     """That both arms have in all of these conditions."""
@@ -67,7 +68,7 @@ def contrasts(cells: Iterable[Cell], reference: str, keys: Sequence[str]) -> lis
         }
         pairs = [(_runs(cell, arm, seeds), _runs(cell, reference, seeds)) for cell in both]
         reached = sum(reads_needed([pair]) <= 1 for pair in pairs)
-        found.append(Contrast(arm, len(both), len(seeds), scores, reads_needed(pairs), reached))
+        found.append(Contrast(arm, reference, len(both), len(seeds), scores, reads_needed(pairs), reached))
     for key in keys:
         corrected = holm(np.array([each.scores[key].p_value for each in found]))
         for each, p in zip(found, corrected, strict=True):

@@ -2,7 +2,7 @@
 
     title: which sampler finds the rare classes
     seeds: [0, 1, 2]
-    reference: paper                                        # the arm that the others are compared with
+    reference: paper                                        # what the others are compared with; also [ARM, ARM]
     settings: {model.mode: frozen}                          # for every run
     budget_share: 0.10                                      # instead of active.budget; also inside a data set
     datasets: {ham: {data.path: "${OVERREAD_DATA}/ham10000_64.npz"}}
@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ class Grid:
 
     title: str
     seeds: tuple[int, ...]
-    reference: str
+    references: tuple[str, ...]
+    """Arms that all others are compared with, in the order of the tables."""
     settings: Settings
     datasets: dict[str, Settings]
     noise: dict[str, Settings]
@@ -92,22 +93,19 @@ def read_grid(file: Path) -> Grid:
     if BUDGET_SHARE in values:
         settings[BUDGET_SHARE] = values[BUDGET_SHARE]
     arms = _named(values, "arms", file)
+    hindsight = _hindsight(values.get("hindsight", {}), arms)
     grid = Grid(
         title=str(values.get("title", file.stem)),
         seeds=_seeds(values.get("seeds"), file),
-        reference=str(values.get("reference", "")),
+        references=_references(values.get("reference"), arms, hindsight),
         settings=settings,
         datasets=_named(values, "datasets", file),
         noise=_named(values, "noise", file),
         arms=arms,
-        hindsight=_hindsight(values.get("hindsight", {}), arms),
+        hindsight=hindsight,
         exclude=_exclusions(values.get("exclude", [])),
         text=text,
     )
-    if grid.reference not in grid.arms:
-        raise ConfigError(
-            f"reference {grid.reference!r} is none of the arms: {did_you_mean(grid.reference, grid.arms)}"
-        )
     _check_exclusions(grid)
     return grid
 
@@ -233,6 +231,17 @@ def _expand(value: Any, where: str) -> Any:
         return os.environ[name]
 
     return re.sub(r"\$\{(\w+)\}|\$(\w+)", replaced, value)
+
+
+def _references(value: Any, arms: Collection[str], hindsight: Collection[str]) -> tuple[str, ...]:
+    names = [str(name) for name in (value if isinstance(value, list) else [value or ""])]
+    known = [*arms, *hindsight]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"reference {name!r} is none of the arms: {did_you_mean(name, known)}")
+    if not names or len(set(names)) < len(names):
+        raise ConfigError("reference of the grid must name one arm, or a list of different ones")
+    return tuple(names)
 
 
 def _hindsight(value: Any, arms: Mapping[str, Any]) -> dict[str, str]:

@@ -28,20 +28,19 @@ def score_table(cells: Sequence[Cell]) -> str:
 
 
 def difference_table(cells: Sequence[Cell], compared: Sequence[Sequence[Contrast]], overall: Sequence[Contrast]) -> str:
-    """CSV with one line per arm and score: the arm minus the reference in every cell and, without the names of data
-    set and noise, over all of them.
+    """CSV with one line per arm and score: the arm minus a reference in every cell and, without the names of data set
+    and noise, over all of them.
 
     compared: of every cell.  p values are corrected; `reads_needed` stands in the column of differences.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["dataset", "noise", "conditions", "arm", "pairs", "score", "difference", "low", "high", "corrected_p"]
-    )
+    heads = ["dataset", "noise", "conditions", "arm", "reference", "pairs"]
+    writer.writerow([*heads, "score", "difference", "low", "high", "corrected_p"])
     names = [(cell.dataset, cell.noise) for cell in cells]
     for where, found in [*zip(names, compared, strict=True), (("", ""), overall)]:
         for each in found:
-            row = [*where, each.conditions, each.arm, each.seeds]
+            row = [*where, each.conditions, each.arm, each.reference, each.seeds]
             for score, values in each.scores.items():
                 writer.writerow([*row, score, *map(_number, values)])
             writer.writerow([*row, "reads_needed", _number(each.reads), "", "", ""])

@@ -6,7 +6,7 @@ themselves.  It is an upper bound of what a decision rule alone can give, and co
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +51,7 @@ class Cell(NamedTuple):
 
 
 class Points(NamedTuple):
-    """A curve of macro-F1 over reads, (R,) each."""
+    """A curve of a score, mostly macro-F1, over reads, (R,) each."""
 
     reads: FloatArray
     """Strictly increasing."""
@@ -132,13 +132,14 @@ def run_scores(results: Results, planned_reads: int) -> dict[str, float]:
     is the mean macro-F1 over 0 .. `planned_reads`; where the pool ran empty earlier the curve goes on flat, since
     nothing more changes.  `rare_kept` is of the rightly labelled items of the rarest class the share that is presumed
     clean before any read, `rare_trusted` after all of them (presumed clean or read).  `rate_error`: absolute error of
-    the estimated share of wrong given labels.  NaN where a run has no value.
+    the estimated share of wrong given labels; `rate_error_at_5` after reads of 5 %.  NaN where a run has no value.
     The rarest class is the one with the fewest training items by reference label, the first of equals.
     """
     first, last = results["rounds"][0], results["rounds"][-1]
     rare = int(np.argmin(results["dataset"]["train_counts"]))
     leak = results.get("leak") or {}
     curve = curve_of(results["rounds"])
+    errors = curve_of(results["rounds"], lambda entry: _rate_error(entry, results))
     ahead = planned_reads - len(results["rounds"]) / 2  # the budget of a round is a whole number
     wanted = {share: share * results["dataset"]["n_train"] for share in SHARES}
     return {
@@ -153,6 +154,7 @@ def run_scores(results: Results, planned_reads: int) -> dict[str, float]:
         "rare_kept": _of_rarest(first, rare),
         "rare_trusted": _of_rarest(last, rare),
         "rate_error_start": _rate_error(first, results),
+        "rate_error_at_5": score_at(*errors, wanted[0.05]) if wanted[0.05] < ahead else math.nan,
         "rate_error": _rate_error(last, results),
         "reads": float(last["bought"]),
         "free": float(leak.get("revealed", 0)),
@@ -168,11 +170,16 @@ def share_key(share: float) -> str:
     return f"macro_f1_at_{100 * share:g}"
 
 
-def curve_of(rounds: Sequence[Results]) -> Points:
-    """Macro-F1 over the reads bought; of rounds that bought nothing the first."""
+def macro_f1_of(entry: Results) -> float:
+    """Of the test items after a round."""
+    return number(entry["test"]["macro_f1"])
+
+
+def curve_of(rounds: Sequence[Results], score: Callable[[Results], float] = macro_f1_of) -> Points:
+    """A score of every round over the reads bought; of rounds that bought nothing the first."""
     points: dict[int, float] = {}
     for entry in rounds:
-        points.setdefault(entry["bought"], number(entry["test"]["macro_f1"]))
+        points.setdefault(entry["bought"], score(entry))
     return Points(np.array(list(points), dtype=np.float64), np.array(list(points.values())))
 
 

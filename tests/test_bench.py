@@ -153,6 +153,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no arms": ({"arms": {}}, "needs the section arms"),
     "arm without settings": ({"arms": {"a": 3}}, "arms, a of the grid must hold settings"),
     "unknown reference": ({"reference": "aa"}, "reference 'aa' is none of the arms"),
+    "unknown second reference": ({"reference": ["a", "c"]}, "reference 'c' is none of the arms"),
+    "no reference": ({"reference": []}, "reference of the grid must name one arm, or a list of different ones"),
+    "reference twice": ({"reference": ["a", "a"]}, "reference of the grid must name one arm, or a list"),
     "no seeds": ({"seeds": None}, "needs seeds, a list"),
     "seed as text": ({"seeds": ["one"]}, "seed 'one' .* is not a whole number"),
     "seed twice": ({"seeds": [1, 1]}, "seed 1 stands twice"),
@@ -556,6 +559,23 @@ def test_tables_agree_with_scipy(tmp_path: Path, images: Path) -> None:
     assert {line["value"] for line in lines if line["metric"] == "selection.precision"} == {""}
 
 
+def test_several_references_have_a_table_each(tmp_path: Path, images: Path) -> None:
+    grid = write_grid(tmp_path, images, reference=["b", "a, adjusted"], hindsight={"a, adjusted": "a"})
+    results = write_runs(tmp_path / "out", grid)
+    for seed in range(3):
+        for entry in results["a", seed]["rounds"]:
+            file = round_file(tmp_path / f"out/runs/tiny--low--a--seed{seed}", "test", entry["round"])
+            columns = {"id": np.array(["u", "v", "w"]), "reference": np.array([0, 1, 1])}
+            write_scores(file, columns, np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
+    text = write_tables(tmp_path / "out").read_text()
+    assert text.count("| arm − b |") == text.count("| arm − a, adjusted |") == 1
+    found = list(csv.DictReader((tmp_path / "out/differences.csv").read_text().splitlines()))
+    pairs = {(line["arm"], line["reference"]) for line in found}
+    assert pairs == {("a", "b"), ("a, adjusted", "b"), ("a", "a, adjusted"), ("b", "a, adjusted")}
+    area = {(line["arm"], line["reference"]): float(line["difference"]) for line in found if line["score"] == "area"}
+    assert area["b", "a, adjusted"] == pytest.approx(-area["a, adjusted", "b"])
+
+
 def test_one_seed_has_no_interval_and_an_arm_without_pairs_no_comparison(tmp_path: Path, images: Path) -> None:
     out = tmp_path / "out"
     write_runs(out, write_grid(tmp_path, images, seeds=[0]))
@@ -584,10 +604,14 @@ def test_a_curve_goes_on_flat_where_the_pool_ran_empty() -> None:
     assert scores["area"] == 0.75
     assert (scores["macro_f1_at_5"], scores["macro_f1_at_10"]) == (0.5, 1.0)
     assert np.isnan(scores["macro_f1_at_20"])
+    assert scores["rate_error_at_5"] == pytest.approx(0.2)
     assert scores["rate_error"] == pytest.approx(0.2)  # an earlier version wrote no estimate in every round
     assert (scores["reads"], scores["free"]) == (10, 12)
     assert np.isnan(scores["rare_recall"])
     assert np.isnan(scores["rare_kept"])
+    for entry_of_round, estimate in zip(results["rounds"], (0.1, 0.4, 0.4), strict=True):
+        entry_of_round["estimated_rate"] = estimate
+    assert run_scores(results, planned_reads=20)["rate_error_at_5"] == pytest.approx(0.15)  # half way of 0.2 and 0.1
     results["rounds"][1] = entry(10, None)
     assert np.isnan(run_scores(results, planned_reads=20)["area"])
 
