@@ -131,7 +131,7 @@ class ModelConfig(_Section):
     weights: str = Field(
         "packaged",
         description="packaged, none, hub, a timm/hub tag, a file, or self: learnt from the training images alone, "
-        "without labels",
+        "without labels; where mode auto tries networks and that takes more than minutes, they begin from none",
     )
     self_epochs: Count = Field(40, description="weights=self: passes over the training images")
     beside: Literal["none", "packaged"] = Field(
@@ -333,7 +333,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "active.sampler": "macro-f1",
         "model.mode": "auto",
         "model.name": "small_resnet",
-        "model.weights": "none",
+        "model.weights": "self",
         "lnl.optimizer": "adamw",
         "lnl.learning_rate": 0.004,
         "lnl.weight_decay": 0.05,

@@ -13,7 +13,7 @@ from overread.data.cache import cache_folder
 from overread.data.formats import infer_format
 from overread.errors import DataError, ModelError, RunError
 from overread.learn.device import resolve_device
-from overread.mode import LARGEST_SIDE, SMALLEST_SIDE
+from overread.mode import FEWEST_FOR_WEIGHTS, LARGEST_SIDE, SMALLEST_SIDE
 from overread.results import RESULTS, read_results
 from overread.run import folder_of
 
@@ -98,7 +98,8 @@ def plan(config: Config) -> Facts:
     ]
     if model.weights == "self":
         learnt = f"{model.self_epochs} epochs on the training images without labels, where they are not in the cache"
-        facts.insert(4, ("weights self", learnt))
+        tried = f"where networks are tried, from {FEWEST_FOR_WEIGHTS} images on: " if model.mode == "auto" else ""
+        facts.insert(4, ("weights self", tried + learnt))
     if active.label_leak:
         facts.append(("label leak", "on: the truth of every presumed-clean item is revealed and nobody pays for it"))
     return [*facts, ("run folder", _run_folder(config))]

@@ -134,7 +134,9 @@ def choice_of(settled: Settled, kept: Config, trial: Trial | None) -> str | None
             f"The noise model on frozen embeddings, and no networks ({config.model.name}) beside it: {found}. {every}"
         )
     asked = "finetune mode was asked for, and " if config.model.mode == "finetune" else ""
-    return f"The noise model and two networks ({config.model.name}) together: {asked}{found}. {every}"
+    learnt = {"self": "weights learnt from the images without labels", "none": "random weights"}
+    begun = learnt.get(config.model.weights, f"weights {config.model.weights}")
+    return f"The noise model and two networks ({config.model.name}, from {begun}) together: {asked}{found}. {every}"
 
 
 def _notes(config: Config) -> list[str]:

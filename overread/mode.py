@@ -5,12 +5,11 @@ Whether the network is kept is decided later, by given labels that it did not le
 
 from typing import NamedTuple
 
-from overread.config import Config
+from overread.config import Config, ModelConfig
 from overread.data.dataset import Dataset
-from overread.errors import ConfigError
 from overread.learn.methods import get_method
 
-__all__ = ["LARGEST_SIDE", "SMALLEST_SIDE", "Settled", "settle", "settle_for"]
+__all__ = ["FEWEST_FOR_WEIGHTS", "LARGEST_SIDE", "SMALLEST_SIDE", "Settled", "settle", "settle_for"]
 
 # Pixels a side that `small_resnet` is made for; it sees larger images at the second size.
 SMALLEST_SIDE, LARGEST_SIDE = 24, 64
@@ -18,6 +17,8 @@ SEEN_SIDE = 32
 # Pixels that are passed through `small_resnet` in all of phase 1 and the rounds: some ten minutes of two CPU cores.
 MOST_PIXELS = {"cpu": 1.5e9}
 MOST_PIXELS_ELSEWHERE = 1e11
+# Images from which weights are learnt without labels: of fewer, a few hundred steps find nothing.
+FEWEST_FOR_WEIGHTS = 500
 
 
 class Settled(NamedTuple):
@@ -37,18 +38,16 @@ def settle_for(config: Config, dataset: Dataset, device: str, processes: int = 1
 def settle(config: Config, n_train: int, side: int, device: str, processes: int = 1) -> Settled:
     """What `config` means for `n_train` images of `side` pixels on devices of the type `device`.
 
-    A mode that was asked for stays.  Errors: ConfigError where networks are not tried whose weights were to be `self`.
+    A mode that was asked for stays.  Weights that are to be learnt without labels are left out where networks are
+    tried, but these weights would take too long, or there are too few images to learn any from.
     """
     model = config.model
     if model.mode != "auto":
         return Settled(config, "")
     seen = model.input_size or min(side, SEEN_SIDE)
     passes = get_method(config.lnl.method).networks * (config.lnl.epochs + config.active.rounds * config.active.epochs)
-    if model.weights == "self":
-        # Of two views an epoch.
-        passes += 2 * model.self_epochs
-    pixels = float(n_train) * seen**2 * passes
-    most = MOST_PIXELS.get(device, MOST_PIXELS_ELSEWHERE)
+    each = float(n_train) * seen**2
+    pixels, most = each * passes, MOST_PIXELS.get(device, MOST_PIXELS_ELSEWHERE)
     if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
         reason = (
             f"frozen embeddings, because a small network is for images of {SMALLEST_SIDE} to {LARGEST_SIDE} pixels and "
@@ -66,10 +65,10 @@ def settle(config: Config, n_train: int, side: int, device: str, processes: int 
         )
     else:
         tried = model.model_copy(update={"input_size": seen})
+        # Of two views an epoch.
+        learnt = pixels + each * 2 * model.self_epochs
+        if model.weights == "self" and (n_train < FEWEST_FOR_WEIGHTS or learnt > most):
+            tried = tried.model_copy(update={"weights": "none"})
         return Settled(config.model_copy(update={"model": tried}), "")
-    if model.weights == "self":
-        raise ConfigError(
-            f"model.weights=self in mode auto would be left aside, which takes {reason}; model.mode=frozen looks at "
-            "such weights whatever it takes to learn them"
-        )
-    return Settled(config.model_copy(update={"model": model.on_embeddings()}), reason)
+    packaged = ModelConfig(mode="frozen", dropout=model.dropout)
+    return Settled(config.model_copy(update={"model": packaged}), reason)

@@ -14,6 +14,7 @@ def test_small_images_get_a_small_network(side: int) -> None:
     settled = settle(load_config(), 5000, side, "cpu")
     assert (settled.config.model.mode, settled.config.model.name) == ("auto", "small_resnet")
     assert settled.config.model.input_size == min(side, 32)
+    assert settled.config.model.weights == "self"
     assert settled.reason == ""
 
 
@@ -55,15 +56,21 @@ def test_the_default_trains_networks_without_weights_as_they_want_it() -> None:
     assert (trained.model.weights, trained.lnl.optimizer, trained.lnl.method) == ("packaged", "sgd", "noise-model")
 
 
-def test_features_without_labels_are_part_of_the_work() -> None:
-    config = load_config(settings=["model.weights=self"])
-    assert (config.model.mode, config.model.name) == ("auto", "small_resnet")
+def test_weights_without_labels_are_left_out_before_the_networks_are() -> None:
     # 2 x (14 + 8 x 4) passes for the networks, and 2 x 40 before them.
-    most = int(1.5e9 / (28**2 * 172))
-    assert settle(config, most, 28, "cpu").config.model.mode == "auto"
-    for n_train, side in ((most + 1, 28), (100, 224)):
-        with pytest.raises(ConfigError, match=r"model\.weights=self in mode auto .* model\.mode=frozen looks at such"):
-            settle(config, n_train, side, "cpu")
+    with_weights, without = int(1.5e9 / (28**2 * 172)), int(1.5e9 / (28**2 * 92))
+    for n_train, expected in (
+        (499, ("auto", "none")),
+        (500, ("auto", "self")),
+        (with_weights, ("auto", "self")),
+        (with_weights + 1, ("auto", "none")),
+        (without, ("auto", "none")),
+        (without + 1, ("frozen", "packaged")),
+    ):
+        model = settle(load_config(), n_train, 28, "cpu").config.model
+        assert (model.mode, model.weights) == expected, n_train
+    none = load_config(settings=["model.weights=none"])
+    assert settle(none, 5000, 28, "cpu").config.model.weights == "none"
 
 
 def test_several_processes_stay_with_embeddings() -> None:
@@ -73,7 +80,7 @@ def test_several_processes_stay_with_embeddings() -> None:
 
 
 def test_what_the_preset_says_anyway_changes_nothing() -> None:
-    for same in ("model.name=small_resnet", "model.weights=none", "model.beside=none"):
+    for same in ("model.name=small_resnet", "model.weights=self", "model.beside=none"):
         assert load_config(settings=[same]) == load_config()
     assert load_config(settings=["model.input_size=160"]).model.mode == "frozen"
     assert load_config(settings=["model.weights=self", "model.beside=packaged"]).model.name == "small_resnet"

@@ -66,28 +66,33 @@ def test_the_default_says_what_it_chose_and_why(tmp_path: Path) -> None:
     assert simulate(tiny_config(tmp_path, "active.rounds=0", f"out={tmp_path / 'paper'}"))["choice"] is None
 
 
+@pytest.mark.parametrize("weights", ["none", "self"])
 @pytest.mark.parametrize("rate", ["0.004", "3.0"], ids=["learns", "learns nothing"])
-def test_networks_stay_where_unseen_labels_are_more_probable_with_them(tmp_path: Path, rate: str) -> None:
-    run, size = tmp_path / "run", ("model.mode=auto", "data.image_size=24", "model.input_size=24")
-    config = tiny_config(tmp_path, "preset=default", *size, f"lnl.learning_rate={rate}", "lnl.epochs=12")
+def test_networks_stay_where_unseen_labels_are_more_probable_with_them(
+    tmp_path: Path, rate: str, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("overread.mode.FEWEST_FOR_WEIGHTS", 32 if weights == "self" else 1000)
+    run, size = tmp_path / "run", ("data.image_size=24", "model.input_size=24", "model.self_epochs=2")
+    config = tiny_config(
+        tmp_path, "preset=default", "model.mode=auto", *size, f"lnl.learning_rate={rate}", "lnl.epochs=12"
+    )
     results = simulate(config)
     trial = load_checkpoint(next((run / "checkpoints").glob("phase1-*.safetensors")))[1]["trial"]
     stay = trial["gain"] > 0
     assert stay == (rate == "0.004")
     assert results["model"]["mode"] == ("finetune" if stay else "frozen")
-    assert ("two networks (small_resnet) together" in results["choice"]) == stay
+    begun = {"none": "random weights", "self": "weights learnt from the images without labels"}[weights]
+    assert (f"two networks (small_resnet, from {begun}) together" in results["choice"]) == stay
+    assert results["model"]["weights"] == (weights if stay or weights == "self" else "packaged")
     assert f"given labels of {trial['items']} images" in results["choice"]
     if not stay:
         # Then the run is the one on frozen embeddings.
+        looks = {
+            "none": ["data.image_size=24", "model.input_size=112"],
+            "self": [*size, "model.weights=self", "model.beside=packaged"],
+        }[weights]
         frozen = simulate(
-            tiny_config(
-                tmp_path,
-                "preset=default",
-                "data.image_size=24",
-                "model.mode=frozen",
-                "model.input_size=112",
-                f"out={tmp_path / 'frozen'}",
-            )
+            tiny_config(tmp_path, "preset=default", "model.mode=frozen", *looks, f"out={tmp_path / 'frozen'}")
         )
         for mine, other in zip(results["rounds"], frozen["rounds"], strict=True):
             assert mine["label_accuracy"] == other["label_accuracy"]
