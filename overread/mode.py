@@ -17,8 +17,8 @@ SEEN_SIDE = 32
 # Pixels that are passed through `small_resnet` in all of phase 1 and the rounds: some ten minutes of two CPU cores.
 MOST_PIXELS = {"cpu": 1.5e9}
 MOST_PIXELS_ELSEWHERE = 1e11
-# Images from which weights are learnt without labels: of fewer, a few hundred steps find nothing.
-FEWEST_FOR_WEIGHTS = 500
+# Images from which on weights are learnt without labels: no fewer were tried.
+FEWEST_FOR_WEIGHTS = 300
 
 
 class Settled(NamedTuple):

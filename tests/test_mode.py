@@ -60,8 +60,8 @@ def test_weights_without_labels_are_left_out_before_the_networks_are() -> None:
     # 2 x (14 + 8 x 4) passes for the networks, and 2 x 40 before them.
     with_weights, without = int(1.5e9 / (28**2 * 172)), int(1.5e9 / (28**2 * 92))
     for n_train, expected in (
-        (499, ("auto", "none")),
-        (500, ("auto", "self")),
+        (299, ("auto", "none")),
+        (300, ("auto", "self")),
         (with_weights, ("auto", "self")),
         (with_weights + 1, ("auto", "none")),
         (without, ("auto", "none")),
