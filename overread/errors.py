@@ -6,6 +6,11 @@ OverreadError            anything a user can mend; the command line prints it an
 ├── NoiseError           a noise matrix or rate that cannot be
 ├── ModelError           a model name, its weights, a device
 ├── RunError             a run folder that cannot be used or resumed
+├── StoreError           a database of reads that cannot be used, or a reader or round that it does not have
+│   ├── Conflict         one client-made id for two different writes
+│   ├── StoreBusy        another process holds the database for too long
+│   ├── StoreFull        no room on the disk of the database
+│   └── StoreUnreachable no connection to the server
 └── MissingExtraError    an optional package is absent; says which `pip install` mends it
 """
 
@@ -13,12 +18,17 @@ from collections.abc import Sequence
 
 __all__ = [
     "ConfigError",
+    "Conflict",
     "DataError",
     "MissingExtraError",
     "ModelError",
     "NoiseError",
     "OverreadError",
     "RunError",
+    "StoreBusy",
+    "StoreError",
+    "StoreFull",
+    "StoreUnreachable",
     "name_some",
 ]
 
@@ -49,6 +59,26 @@ class ModelError(OverreadError):
 
 class RunError(OverreadError):
     """A run folder cannot be used."""
+
+
+class StoreError(OverreadError):
+    """A database of reads cannot be used, or does not have what is asked for."""
+
+
+class Conflict(StoreError):  # noqa: N818 - the word of HTTP, whose status 409 it becomes
+    """A client-made id came a second time with another content."""
+
+
+class StoreBusy(StoreError):  # noqa: N818 - a state that passes
+    """Another process held the database for longer than the timeout; the same call may be made again."""
+
+
+class StoreFull(StoreError):  # noqa: N818 - a state that passes
+    """The disk of the database is full; nothing of the call was stored."""
+
+
+class StoreUnreachable(StoreError):  # noqa: N818 - a state that passes
+    """The server of the database does not answer; the same call may be made again."""
 
 
 class MissingExtraError(OverreadError):

@@ -1,0 +1,31 @@
+"""The database of reads: what people said of the items of a project, and what they are asked.  No torch, no arrays."""
+
+from overread.store.records import (
+    Disagreement,
+    Item,
+    Kind,
+    Lease,
+    Progress,
+    Read,
+    Reader,
+    Recorded,
+    Role,
+    Round,
+    StoredRead,
+)
+from overread.store.store import Store
+
+__all__ = [
+    "Disagreement",
+    "Item",
+    "Kind",
+    "Lease",
+    "Progress",
+    "Read",
+    "Reader",
+    "Recorded",
+    "Role",
+    "Round",
+    "Store",
+    "StoredRead",
+]

@@ -1,0 +1,46 @@
+"""Which reads stand, and where each reader stands with an item of a round."""
+
+from collections import Counter
+
+from sqlalchemy import ColumnElement, Connection, FromClause, exists, select
+
+from overread.store.schema import reads
+
+__all__ = ["ANSWERS", "Standing", "current", "has_leader", "standing", "superseded"]
+
+ANSWERS = ("label", "cannot-tell")
+"""Kinds that are an opinion of a reader and take one of an item's places."""
+
+Standing = dict[int, tuple[str, int | None]]
+"""Reader -> kind and label of his last event at one item in one round."""
+
+
+def superseded(table: FromClause) -> ColumnElement[bool]:
+    """Whether a later read replaces the one in a row of `table`, which is `reads` or an alias of it."""
+    later = reads.alias()
+    return exists().where(later.c.supersedes == table.c.sequence)
+
+
+def current(table: FromClause) -> ColumnElement[bool]:
+    """Whether the read in a row of `table` stands: an opinion or an adjudication that nothing supersedes."""
+    return table.c.kind.in_((*ANSWERS, "adjudication")) & ~superseded(table)
+
+
+def standing(connection: Connection, round_number: int, item: int) -> Standing:
+    """Where all readers stand who answered, skipped or took back at this item in this round; no adjudications."""
+    rows = connection.execute(
+        select(reads.c.reader, reads.c.kind, reads.c.label)
+        .where(reads.c.round == round_number, reads.c.item == item, reads.c.kind != "adjudication")
+        .order_by(reads.c.sequence)
+    )
+    return {reader: (kind, label) for reader, kind, label in rows}
+
+
+def has_leader(votes: Counter[int]) -> bool:
+    """Whether one label has strictly more votes than every other one; no votes have no leader.
+
+    >>> has_leader(Counter([2, 2, 0])), has_leader(Counter([2, 0])), has_leader(Counter())
+    (True, False, False)
+    """
+    first, second = ([count for _, count in votes.most_common(2)] + [0, 0])[:2]
+    return first > second
