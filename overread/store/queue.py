@@ -103,7 +103,9 @@ def release(connection: Connection, reader: int, item: int) -> None:
 def list_leases(connection: Connection, round_number: int, reader: int, now: datetime) -> list[Lease]:
     """What the reader reads now, the lease that ends first in front."""
     mine = (leases.c.round == round_number) & (leases.c.reader == reader) & (leases.c.until > now)
-    return [Lease(*row) for row in connection.execute(select(leases).where(mine).order_by(leases.c.until))]
+    return [
+        Lease(*row) for row in connection.execute(select(leases).where(mine).order_by(leases.c.until, leases.c.item))
+    ]
 
 
 def _drop_lease(connection: Connection, round_number: int, item: int, reader: int) -> None:

@@ -22,8 +22,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-__all__ = ["KINDS", "ROLES", "cursors", "items", "leases", "metadata", "offers", "project", "queue", "readers", "reads"]
-__all__ += ["Utc", "rounds"]
+__all__ = [
+    "KINDS",
+    "ROLES",
+    "cursors",
+    "items",
+    "leases",
+    "metadata",
+    "offers",
+    "project",
+    "queue",
+    "readers",
+    "reads",
+    "rounds",
+]
 
 KINDS = ("label", "cannot-tell", "skip", "undo", "adjudication")
 ROLES = ("reader", "owner")
@@ -50,22 +62,15 @@ class Utc(TypeDecorator[datetime]):
 # A sequence number outlives any project; SQLite counts in 64 bits only under the name INTEGER.
 Sequence = BigInteger().with_variant(Integer(), "sqlite")
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+metadata = MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s"})
 
 project = Table(
     "project",
     metadata,
-    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    Column("id", Integer, primary_key=True, autoincrement=False),
     Column("classes", Text, nullable=False, comment="JSON list of names; labels are positions in it"),
     Column("created", Utc, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
 )
 
 items = Table(
@@ -81,10 +86,11 @@ readers = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
-    Column("role", String(16), CheckConstraint("role IN ('reader', 'owner')", name="role"), nullable=False),
+    Column("role", String(16), nullable=False),
     Column("password_hash", Text),
     Column("created", Utc, nullable=False),
     Column("active", Boolean, nullable=False),
+    CheckConstraint("role IN ('reader', 'owner')", name="role"),
 )
 
 rounds = Table(
@@ -93,9 +99,11 @@ rounds = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("created", Utc, nullable=False),
     Column("sampler", Text, nullable=False),
-    Column("wanted", Integer, CheckConstraint("wanted >= 1", name="wanted"), nullable=False),
-    Column("at_most", Integer, CheckConstraint("at_most >= wanted", name="at_most"), nullable=False),
+    Column("wanted", Integer, nullable=False),
+    Column("at_most", Integer, nullable=False),
     Column("open", Boolean, nullable=False),
+    CheckConstraint("wanted >= 1", name="wanted"),
+    CheckConstraint("at_most >= wanted", name="at_most"),
     Index("ix_rounds_one_open", "open", unique=True, sqlite_where=text("open"), postgresql_where=text("open")),
 )
 
@@ -155,18 +163,14 @@ reads = Table(
     Column("round", Integer, ForeignKey("rounds.number")),
     Column("item", Integer, ForeignKey("items.position"), nullable=False),
     Column("reader", Integer, ForeignKey("readers.id"), nullable=False),
-    Column(
-        "kind",
-        String(16),
-        CheckConstraint("kind IN ('label', 'cannot-tell', 'skip', 'undo', 'adjudication')", name="kind"),
-        nullable=False,
-    ),
+    Column("kind", String(16), nullable=False),
     Column("label", Integer),
     Column("comment", Text, nullable=False),
     Column("shown", Text, nullable=False, comment="JSON object: what the reader saw beside the image"),
     Column("seconds", Float),
     Column("when", Utc, nullable=False),
     Column("supersedes", Sequence, ForeignKey("reads.sequence"), unique=True),
+    CheckConstraint("kind IN ('label', 'cannot-tell', 'skip', 'undo', 'adjudication')", name="kind"),
     CheckConstraint("(kind IN ('label', 'adjudication')) = (label IS NOT NULL)", name="label"),
     Index(None, "item", "reader"),
     Index(None, "reader", "round"),
