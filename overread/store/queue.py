@@ -10,14 +10,58 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, delete, exists, literal_column, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, exists, literal_column, select, update
 
 from overread.store.records import Lease
 from overread.store.rounds import require_round
 from overread.store.schema import cursors, leases, offers, queue, readers, reads, rounds
 from overread.store.standing import ANSWERS, Standing, has_leader, standing
 
-__all__ = ["lease", "list_leases", "next_item", "refresh", "release"]
+__all__ = ["end_lease", "lease", "list_leases", "next_item", "refresh", "release"]
+
+
+_ROUND: BindParameter[int] = bindparam("of_round")
+_ITEM: BindParameter[int] = bindparam("of_item")
+_READER: BindParameter[int] = bindparam("of_reader")
+
+# Built once: to put a statement together takes longer than to execute it.
+_OFFERED = (
+    select(offers.c.rank, offers.c.item)
+    .where(offers.c.round == _ROUND, offers.c.reader == _READER)
+    .order_by(offers.c.rank)
+    .limit(1)
+)
+_MY_CURSOR = (cursors.c.round == _ROUND) & (cursors.c.reader == _READER)
+_CURSOR = select(cursors.c.rank).where(_MY_CURSOR)
+_MOVE = update(cursors).where(_MY_CURSOR).values(rank=bindparam("to_rank"))
+_AHEAD = (
+    select(queue.c.rank, queue.c.item)
+    # The index holds only what has a free place; SQLite sees that in a literal alone.
+    .where(queue.c.round == _ROUND, queue.c.free > literal_column("0"), queue.c.rank >= bindparam("from_rank"))
+    .where(
+        *(
+            ~exists().where(table.c.round == _ROUND, table.c.item == queue.c.item, table.c.reader == _READER)
+            for table in (leases, reads)
+        )
+    )
+    .order_by(queue.c.rank)
+    .limit(1)
+)
+_OVERDUE = select(leases.c.item, leases.c.reader).where(leases.c.round == _ROUND, leases.c.until <= bindparam("now"))
+_END_LEASE = delete(leases).where(leases.c.round == _ROUND, leases.c.item == _ITEM, leases.c.reader == _READER)
+_READING = select(leases.c.reader).where(leases.c.round == _ROUND, leases.c.item == _ITEM)
+_HERE = (queue.c.round == _ROUND) & (queue.c.item == _ITEM)
+_ASKED = (
+    select(rounds.c.wanted, rounds.c.at_most, queue.c.free, queue.c.rank, rounds.c.open)
+    .join_from(rounds, queue, rounds.c.number == queue.c.round)
+    .where(_HERE)
+)
+_COUNTED = update(queue).where(_HERE)
+_COUNTED = _COUNTED.values(wanted=bindparam("places"), answered=bindparam("n_answers"), free=bindparam("n_free"))
+_OFFERS = (offers.c.round == _ROUND) & (offers.c.item == _ITEM)
+_OFFERED_TO = select(offers.c.reader).where(_OFFERS)
+_NO_OFFER = delete(offers).where(_OFFERS)
+_NO_OFFER_TO = delete(offers).where(_OFFERS, offers.c.reader.in_(bindparam("readers", expanding=True)))
 
 
 class _Place(NamedTuple):
@@ -25,14 +69,6 @@ class _Place(NamedTuple):
 
     rank: int
     item: int
-
-
-class _Offer(NamedTuple):
-    """An item of a round that is offered again."""
-
-    round: int
-    item: int
-    rank: int
 
 
 def next_item(connection: Connection, round_number: int, reader: int, seconds: float, now: datetime) -> Lease | None:
@@ -43,60 +79,49 @@ def next_item(connection: Connection, round_number: int, reader: int, seconds: f
     """
     if not require_round(connection, round_number).open:
         return None
-    _sweep(connection, round_number, now)
-    places = (_ahead(connection, round_number, reader), _offered(connection, round_number, reader))
+    for item, late in connection.execute(_OVERDUE, {"of_round": round_number, "now": now}).all():
+        end_lease(connection, round_number, item, late)
+        refresh(connection, round_number, item)
+    behind = connection.execute(_OFFERED, {"of_round": round_number, "of_reader": reader}).first()
+    places = (_ahead(connection, round_number, reader), behind and _Place(*behind))
     found = min((place for place in places if place is not None), default=None)
     return None if found is None else lease(connection, round_number, found.item, reader, seconds, now)
 
 
-def _offered(connection: Connection, round_number: int, reader: int) -> _Place | None:
-    """The first item that became free behind the cursor of the reader."""
-    mine = (offers.c.round == round_number) & (offers.c.reader == reader)
-    row = connection.execute(select(offers.c.rank, offers.c.item).where(mine).order_by(offers.c.rank).limit(1)).first()
-    return None if row is None else _Place(*row)
-
-
 def _ahead(connection: Connection, round_number: int, reader: int) -> _Place | None:
     """The first item from the cursor of the reader on that is free and new to him; moves the cursor up to it."""
-    mine = (cursors.c.round == round_number) & (cursors.c.reader == reader)
-    cursor = connection.execute(select(cursors.c.rank).where(mine)).scalar()
+    mine = {"of_round": round_number, "of_reader": reader}
+    cursor = connection.execute(_CURSOR, mine).scalar()
     if cursor is None:
         connection.execute(cursors.insert().values(round=round_number, reader=reader, rank=0))
         cursor = 0
-    known = [
-        exists().where(and_(t.c.round == round_number, t.c.item == queue.c.item, t.c.reader == reader))
-        for t in (leases, reads)
-    ]
-    row = connection.execute(
-        select(queue.c.rank, queue.c.item)
-        # The index holds only what has a free place; SQLite sees that in a literal alone.
-        .where(queue.c.round == round_number, queue.c.free > literal_column("0"), queue.c.rank >= cursor)
-        .where(~known[0], ~known[1])
-        .order_by(queue.c.rank)
-        .limit(1)
-    ).first()
+    row = connection.execute(_AHEAD, {**mine, "from_rank": cursor}).first()
     if row is None:
         return None
     if row.rank > cursor:
-        connection.execute(update(cursors).where(mine).values(rank=row.rank))
+        connection.execute(_MOVE, {**mine, "to_rank": row.rank})
     return _Place(*row)
 
 
 def lease(connection: Connection, round_number: int, item: int, reader: int, seconds: float, now: datetime) -> Lease:
     """The lease of a place that is free, or that was the reader's own."""
-    until = now + timedelta(seconds=seconds)
-    given = Lease(round_number, item, reader, until)
-    _drop_lease(connection, round_number, item, reader)
-    connection.execute(leases.insert().values(given._asdict()))
+    given = Lease(round_number, item, reader, now + timedelta(seconds=seconds))
+    end_lease(connection, round_number, item, reader)
+    connection.execute(leases.insert(), given._asdict())
     refresh(connection, round_number, item)
     return given
+
+
+def end_lease(connection: Connection, round_number: int, item: int, reader: int) -> None:
+    """End a lease, if there is one; what the item has free is to be counted after it."""
+    connection.execute(_END_LEASE, {"of_round": round_number, "of_item": item, "of_reader": reader})
 
 
 def release(connection: Connection, reader: int, item: int) -> None:
     """Give back what the reader has of this item, in every round; nothing where he has nothing."""
     held = connection.execute(select(leases.c.round).where(leases.c.reader == reader, leases.c.item == item)).scalars()
     for round_number in held.all():
-        _drop_lease(connection, round_number, item, reader)
+        end_lease(connection, round_number, item, reader)
         refresh(connection, round_number, item)
 
 
@@ -108,48 +133,33 @@ def list_leases(connection: Connection, round_number: int, reader: int, now: dat
     ]
 
 
-def _drop_lease(connection: Connection, round_number: int, item: int, reader: int) -> None:
-    mine = (leases.c.round == round_number) & (leases.c.item == item) & (leases.c.reader == reader)
-    connection.execute(delete(leases).where(mine))
-
-
-def _sweep(connection: Connection, round_number: int, now: datetime) -> None:
-    """Free the places whose leases ran out."""
-    over = (leases.c.round == round_number) & (leases.c.until <= now)
-    for item, reader in connection.execute(select(leases.c.item, leases.c.reader).where(over)).all():
-        _drop_lease(connection, round_number, item, reader)
-        refresh(connection, round_number, item)
-
-
 def refresh(connection: Connection, round_number: int, item: int) -> None:
     """Count the places of an item anew, after anything that concerns it; a reader who has answered holds no lease."""
-    asked = connection.execute(
-        select(rounds.c.wanted, rounds.c.at_most, queue.c.free, queue.c.rank, rounds.c.open)
-        .join_from(rounds, queue, rounds.c.number == queue.c.round)
-        .where(queue.c.round == round_number, queue.c.item == item)
-    ).one()
+    here = {"of_round": round_number, "of_item": item}
+    asked = connection.execute(_ASKED, here).one()
     seen: Standing = {r: event for r, event in standing(connection, round_number, item).items() if event[0] != "undo"}
     answers = [event for event in seen.values() if event[0] in ANSWERS]
-    over = (leases.c.round == round_number) & (leases.c.item == item)
-    reading = set(connection.execute(select(leases.c.reader).where(over)).scalars())
+    reading = set(connection.execute(_READING, here).scalars())
     wanted = asked.wanted
     if len(answers) >= wanted and not has_leader(Counter(label for _, label in answers if label is not None)):
         wanted = max(wanted, min(asked.at_most, len(answers) + 1))
     free = max(0, wanted - len(answers) - len(reading)) if asked.open else 0
-    here = (queue.c.round == round_number) & (queue.c.item == item)
-    connection.execute(update(queue).where(here).values(wanted=wanted, answered=len(answers), free=free))
-    _offer(connection, _Offer(round_number, item, asked.rank), free, free > asked.free, seen.keys() | reading)
+    connection.execute(_COUNTED, {**here, "places": wanted, "n_answers": len(answers), "n_free": free})
+    if free == 0:
+        connection.execute(_NO_OFFER, here)
+    else:
+        connection.execute(_NO_OFFER_TO, {**here, "readers": list(seen.keys() | reading)})
+    if free > asked.free:
+        _offer(connection, here, asked.rank, seen.keys() | reading)
 
 
-def _offer(connection: Connection, what: _Offer, free: int, more: bool, seen: set[int]) -> None:
-    """Offer an item with more free places than before to all who have not seen it; take it from those who may not."""
-    here = (offers.c.round == what.round) & (offers.c.item == what.item)
-    connection.execute(
-        delete(offers).where(here) if free == 0 else delete(offers).where(here, offers.c.reader.in_(seen))
-    )
-    if more:
-        offered = set(connection.execute(select(offers.c.reader).where(here)).scalars())
-        everybody = set(connection.execute(select(readers.c.id)).scalars())
-        rows = [{**what._asdict(), "reader": reader} for reader in sorted(everybody - seen - offered)]
-        if rows:
-            connection.execute(offers.insert(), rows)
+def _offer(connection: Connection, here: dict[str, int], rank: int, seen: set[int]) -> None:
+    """Offer an item with more free places than before to all who have not seen it."""
+    offered = set(connection.execute(_OFFERED_TO, here).scalars())
+    everybody = set(connection.execute(select(readers.c.id)).scalars())
+    rows = [
+        {"round": here["of_round"], "item": here["of_item"], "reader": reader, "rank": rank}
+        for reader in sorted(everybody - seen - offered)
+    ]
+    if rows:
+        connection.execute(offers.insert(), rows)

@@ -7,18 +7,49 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, literal, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, exists, literal, or_, select
 
 from overread.errors import Conflict, DataError, StoreError
-from overread.store.queue import lease, refresh
+from overread.store.queue import end_lease, lease, refresh
 from overread.store.records import Read, Recorded
-from overread.store.schema import KINDS, items, leases, queue, readers, reads, rounds
+from overread.store.schema import KINDS, items, queue, readers, reads, rounds
 from overread.store.standing import ANSWERS, superseded
 from overread.store.texts import stored_text
 
 __all__ = ["record", "undo"]
 
 RECEIPT = (reads.c.sequence, reads.c.item, reads.c.round, reads.c.when, reads.c.supersedes)
+
+# Built once: to put a statement together takes longer than to execute it.
+_ITEM: BindParameter[int] = bindparam("of_item")
+_READER: BindParameter[int] = bindparam("of_reader")
+_ROUND: BindParameter[int] = bindparam("of_round")
+_KNOWN = select(reads).where(reads.c.client_id == bindparam("known_id"))
+_ADD = reads.insert().returning(*RECEIPT)
+_THERE = select(
+    *(
+        literal(True) & exists().where(condition)
+        for condition in (
+            readers.c.id == _READER,
+            items.c.position == _ITEM,
+            and_(queue.c.round == _ROUND, queue.c.item == _ITEM),
+        )
+    )
+)
+_MINE = reads.c.reader == _READER
+_SKIPPED = and_(reads.c.kind == "skip", reads.c.round == _ROUND)
+
+
+def _standing(same: ColumnElement[bool]) -> Select[tuple[int]]:
+    """A query for the sequence number of the read of an item that stands, of those that are the same."""
+    found = select(reads.c.sequence).where(reads.c.item == _ITEM, same, ~superseded(reads))
+    # An opinion before a skip: there must never be two that stand.
+    return found.order_by(reads.c.kind == "skip", reads.c.sequence.desc()).limit(1)
+
+
+_ADJUDICATION = _standing(reads.c.kind == "adjudication")
+_OWN_SKIP = _standing(and_(_MINE, _SKIPPED))
+_OWN_OPINION = _standing(and_(_MINE, or_(reads.c.kind.in_(ANSWERS), _SKIPPED)))
 
 
 def record(connection: Connection, read: Read, n_classes: int, now: datetime) -> Recorded:
@@ -36,7 +67,8 @@ def record(connection: Connection, read: Read, n_classes: int, now: datetime) ->
     if known is not None:
         return known
     _require(connection, read)
-    row["supersedes"] = connection.execute(_replaced(read)).scalar()
+    replaced = {"adjudication": _ADJUDICATION, "skip": _OWN_SKIP}.get(read.kind, _OWN_OPINION)
+    row["supersedes"] = connection.execute(replaced, _place(read)).scalar()
     return _add(connection, row, now)
 
 
@@ -76,17 +108,16 @@ def undo(connection: Connection, reader: int, client_id: str, seconds: float, no
 
 def _add(connection: Connection, row: Mapping[str, Any], now: datetime) -> Recorded:
     """Add the event, end the reader's lease and count the places of the item."""
-    added = connection.execute(reads.insert().values(**row, when=now).returning(*RECEIPT)).one()
+    added = connection.execute(_ADD, {**row, "when": now}).one()
     if row["round"] is not None and row["kind"] != "adjudication":
-        where = {name: row[name] for name in ("round", "item", "reader")}
-        connection.execute(delete(leases).where(*(leases.c[name] == value for name, value in where.items())))
+        end_lease(connection, row["round"], row["item"], row["reader"])
         refresh(connection, row["round"], row["item"])
     return Recorded(*added)
 
 
 def _receipt(connection: Connection, row: Mapping[str, Any]) -> Recorded | None:
     """The receipt of the event with the client-made id of `row`, if any; Conflict where it says other things."""
-    found = connection.execute(select(reads).where(reads.c.client_id == row["client_id"])).first()
+    found = connection.execute(_KNOWN, {"known_id": row["client_id"]}).first()
     if found is None:
         return None
     differing = [name for name, value in row.items() if found._mapping[name] != value]
@@ -133,34 +164,19 @@ def _uuid(client_id: str) -> str:
         raise DataError(f"{client_id!r} is no UUID; the client makes one for each answer") from None
 
 
+def _place(read: Read) -> dict[str, int | None]:
+    """Whom and what the read is about, for statements."""
+    return {"of_reader": read.reader, "of_item": read.item, "of_round": read.round}
+
+
 def _require(connection: Connection, read: Read) -> None:
     """Refuse a read of what does not exist."""
-    needs: list[tuple[str, ColumnElement[bool]]] = [
-        (f"there is no reader {read.reader}; add the reader first", exists().where(readers.c.id == read.reader)),
-        (
-            f"there is no item {read.item}; give a position of the manifest",
-            exists().where(items.c.position == read.item),
-        ),
-    ]
-    if read.round is not None:
-        asked = and_(queue.c.round == read.round, queue.c.item == read.item)
-        text = f"item {read.item} is not in the queue of round {read.round}; give the round that asked for it"
-        needs.append((text, exists().where(asked)))
-    there = connection.execute(select(*(literal(True) & need for _, need in needs))).one()
-    for (text, _), found in zip(needs, there, strict=True):
-        if not found:
-            raise StoreError(text)
-
-
-def _replaced(read: Read) -> Any:
-    """A query for the sequence number of the read that `read` replaces; the latest, where there could be several."""
-    if read.kind == "adjudication":
-        same = reads.c.kind == "adjudication"
-    elif read.kind == "skip":
-        same = and_(reads.c.reader == read.reader, reads.c.kind == "skip", reads.c.round == read.round)
-    else:
-        skipped = and_(reads.c.kind == "skip", reads.c.round == read.round)
-        same = and_(reads.c.reader == read.reader, or_(reads.c.kind.in_(ANSWERS), skipped))
-    found = select(reads.c.sequence).where(reads.c.item == read.item, same, ~superseded(reads))
-    # An opinion before a skip: there must never be two that stand.
-    return found.order_by(reads.c.kind == "skip", reads.c.sequence.desc()).limit(1)
+    reader, item, asked = tuple(connection.execute(_THERE, _place(read)).one())
+    if not reader:
+        raise StoreError(f"there is no reader {read.reader}; add the reader first")
+    if not item:
+        raise StoreError(f"there is no item {read.item}; give a position of the manifest")
+    if read.round is not None and not asked:
+        raise StoreError(
+            f"item {read.item} is not in the queue of round {read.round}; give the round that asked for it"
+        )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, case, delete, func, select
+from sqlalchemy import Connection, bindparam, case, delete, func, select
 from sqlalchemy.exc import IntegrityError
 
 from overread.errors import DataError, StoreError
@@ -63,9 +63,12 @@ def list_rounds(connection: Connection) -> list[Round]:
     return [Round(*row) for row in connection.execute(select(rounds).order_by(rounds.c.number))]
 
 
+_ROUND = select(rounds).where(rounds.c.number == bindparam("of_round"))
+
+
 def require_round(connection: Connection, number: int) -> Round:
     """The round with this number; StoreError where there is none."""
-    row = connection.execute(select(rounds).where(rounds.c.number == number)).first()
+    row = connection.execute(_ROUND, {"of_round": number}).first()
     if row is None:
         raise StoreError(f"there is no round {number}; open it first")
     return Round(*row)

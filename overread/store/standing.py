@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from sqlalchemy import ColumnElement, Connection, FromClause, exists, select
+from sqlalchemy import ColumnElement, Connection, FromClause, bindparam, exists, select
 
 from overread.store.schema import reads
 
@@ -26,13 +26,16 @@ def current(table: FromClause) -> ColumnElement[bool]:
     return table.c.kind.in_((*ANSWERS, "adjudication")) & ~superseded(table)
 
 
+_EVENTS = (
+    select(reads.c.reader, reads.c.kind, reads.c.label)
+    .where(reads.c.round == bindparam("of_round"), reads.c.item == bindparam("of_item"), reads.c.kind != "adjudication")
+    .order_by(reads.c.sequence)
+)
+
+
 def standing(connection: Connection, round_number: int, item: int) -> Standing:
     """Where all readers stand who answered, skipped or took back at this item in this round; no adjudications."""
-    rows = connection.execute(
-        select(reads.c.reader, reads.c.kind, reads.c.label)
-        .where(reads.c.round == round_number, reads.c.item == item, reads.c.kind != "adjudication")
-        .order_by(reads.c.sequence)
-    )
+    rows = connection.execute(_EVENTS, {"of_round": round_number, "of_item": item})
     return {reader: (kind, label) for reader, kind, label in rows}
 
 
