@@ -82,6 +82,13 @@ def test_a_lease_that_is_given_back_frees_the_place_at_once(store: Store) -> Non
     assert [next_of(store, reader) for reader in (CLEO, ADA)] == [4, None]
 
 
+def test_an_item_that_comes_back_does_not_cost_the_one_that_was_next(store: Store) -> None:
+    store.open_round("entropy", [4, 0, 2, 1])
+    assert [next_of(store, reader) for reader in (ADA, BEN)] == [4, 0]
+    store.release(ADA, 4)
+    assert [next_of(store, BEN) for _ in range(4)] == [4, 2, 1, None]
+
+
 def test_a_late_answer_is_taken_though_another_reads_meanwhile(store: Store, clock: Clock) -> None:
     store.open_round("entropy", [4])
     assert next_of(store, ADA) == 4

@@ -168,6 +168,16 @@ def test_undo_goes_back_one_by_one_to_the_beginning_of_the_round(store: Store) -
     assert store.undo(BEN, new_id(), 60) is None
 
 
+def test_undo_does_not_go_back_behind_what_it_took_back_of_an_item(store: Store) -> None:
+    store.record(answer(0, ADA, 1, round_number=None))
+    store.open_round("random", [0, 1])
+    store.record(answer(1, ADA))
+    store.record(answer(0, ADA, kind="skip"))
+    store.record(answer(0, ADA, 2))
+    undone = [store.undo(ADA, new_id(), 60) for _ in range(3)]
+    assert [receipt and receipt.item for receipt in undone] == [0, 1, None]
+
+
 def test_a_closed_round_takes_late_answers_and_no_undo(store: Store) -> None:
     store.open_round("random", [0])
     assert store.next_item(1, ADA, 60)
