@@ -19,12 +19,13 @@ def heavy_modules_after(code: str) -> set[str]:
     [
         "import overread",
         "import overread.arrays.acquisition, overread.data.dataset, overread.config, overread.oracle, overread.results",
+        "import overread.store",
         "import sys, overread.cli\nsys.argv = ['overread', '--help']\n"
         "try: overread.cli.main()\nexcept SystemExit as end: assert not end.code",
         "import sys, overread.cli\nsys.argv = ['overread', 'simulate', '--set', 'noise.rat=1']\n"
         "try: overread.cli.main()\nexcept SystemExit as end: assert end.code == 2",
     ],
-    ids=["package", "below learn", "help", "configuration error"],
+    ids=["package", "below learn", "store", "help", "configuration error"],
 )
 def test_torch_is_imported_by_what_trains_alone(code: str) -> None:
     assert heavy_modules_after(code) & {"torch", "timm", "torchvision", "pandas"} == set()

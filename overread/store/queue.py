@@ -51,14 +51,21 @@ _OVERDUE = select(leases.c.item, leases.c.reader).where(leases.c.round == _ROUND
 _END_LEASE = delete(leases).where(leases.c.round == _ROUND, leases.c.item == _ITEM, leases.c.reader == _READER)
 _READING = select(leases.c.reader).where(leases.c.round == _ROUND, leases.c.item == _ITEM)
 _HERE = (queue.c.round == _ROUND) & (queue.c.item == _ITEM)
-_ASKED = (
-    select(rounds.c.wanted, rounds.c.at_most, queue.c.free, queue.c.rank, rounds.c.open)
-    .join_from(rounds, queue, rounds.c.number == queue.c.round)
-    .where(_HERE)
-)
 _COUNTED = update(queue).where(_HERE)
 _COUNTED = _COUNTED.values(wanted=bindparam("places"), answered=bindparam("n_answers"), free=bindparam("n_free"))
 _OFFERS = (offers.c.round == _ROUND) & (offers.c.item == _ITEM)
+_ASKED = (
+    select(
+        rounds.c.wanted,
+        rounds.c.at_most,
+        rounds.c.open,
+        queue.c.free,
+        queue.c.rank,
+        exists().where(_OFFERS).label("offered"),
+    )
+    .join_from(rounds, queue, rounds.c.number == queue.c.round)
+    .where(_HERE)
+)
 _OFFERED_TO = select(offers.c.reader).where(_OFFERS)
 _NO_OFFER = delete(offers).where(_OFFERS)
 _NO_OFFER_TO = delete(offers).where(_OFFERS, offers.c.reader.in_(bindparam("readers", expanding=True)))
@@ -104,9 +111,8 @@ def _ahead(connection: Connection, round_number: int, reader: int) -> _Place | N
 
 
 def lease(connection: Connection, round_number: int, item: int, reader: int, seconds: float, now: datetime) -> Lease:
-    """The lease of a place that is free, or that was the reader's own."""
+    """The lease of a place that is free, or that was the reader's own; he must hold none of this item."""
     given = Lease(round_number, item, reader, now + timedelta(seconds=seconds))
-    end_lease(connection, round_number, item, reader)
     connection.execute(leases.insert(), given._asdict())
     refresh(connection, round_number, item)
     return given
@@ -145,9 +151,9 @@ def refresh(connection: Connection, round_number: int, item: int) -> None:
         wanted = max(wanted, min(asked.at_most, len(answers) + 1))
     free = max(0, wanted - len(answers) - len(reading)) if asked.open else 0
     connection.execute(_COUNTED, {**here, "places": wanted, "n_answers": len(answers), "n_free": free})
-    if free == 0:
+    if asked.offered and free == 0:
         connection.execute(_NO_OFFER, here)
-    else:
+    elif asked.offered:
         connection.execute(_NO_OFFER_TO, {**here, "readers": list(seen.keys() | reading)})
     if free > asked.free:
         _offer(connection, here, asked.rank, seen.keys() | reading)
