@@ -6,14 +6,15 @@ from sqlalchemy import Connection, select
 
 from overread.errors import StoreError
 from overread.store.records import Reader, Role
-from overread.store.schema import readers
+from overread.store.schema import ROLES, readers
 from overread.store.texts import stored_text
 
 __all__ = ["add_reader", "change_reader", "list_readers", "require_reader"]
 
 
 def add_reader(connection: Connection, name: str, role: Role, password_hash: str | None, now: datetime) -> Reader:
-    """The new reader.  StoreError where the name is empty or taken."""
+    """The new reader.  StoreError where the name is empty or taken, or the role is none."""
+    _check_role(role)
     if not stored_text(name, "the name of a reader").strip():
         raise StoreError("a reader has an empty name; give one")
     if connection.execute(select(readers.c.id).where(readers.c.name == name)).first():
@@ -28,11 +29,18 @@ def change_reader(
 ) -> Reader:
     """The reader as he is now; None leaves a fact as it was.  StoreError where there is no such reader."""
     require_reader(connection, reader)
+    if role is not None:
+        _check_role(role)
     facts = {"role": role, "password_hash": password_hash, "active": active}
     changed = {name: value for name, value in facts.items() if value is not None}
     if changed:
         connection.execute(readers.update().where(readers.c.id == reader).values(changed))
     return require_reader(connection, reader)
+
+
+def _check_role(role: str) -> None:
+    if role not in ROLES:
+        raise StoreError(f"there is no role {role!r}; known are {' and '.join(ROLES)}")
 
 
 def list_readers(connection: Connection) -> list[Reader]:

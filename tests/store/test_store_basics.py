@@ -86,6 +86,10 @@ def test_readers_have_names_of_their_own_and_can_be_changed(store: Store) -> Non
     assert store.change_reader(3, password_hash="new").password_hash == "new"
     assert [reader.name for reader in store.readers()] == ["ada", "ben", "cleo"]
     assert store.readers()[0] == changed
+    with pytest.raises(StoreError, match="known are reader and owner"):
+        store.add_reader("dan", "admin")  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="known are reader and owner"):
+        store.change_reader(1, "admin")  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="no reader 9"):
         store.change_reader(9, active=False)
 
