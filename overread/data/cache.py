@@ -28,10 +28,10 @@ from overread.errors import DataError
 from overread.files import atomic_path, write_json
 from overread.progress import Reporter
 
-__all__ = ["DecodedImages", "cache_folder", "decoded_images", "subset_images"]
+__all__ = ["DecodedImages", "cache_folder", "decoded_images", "subset_images", "writing"]
 
 # Part of every key: a change of the decoding rules makes all old files stale.
-RULES = 2
+RULES = 3
 BLOCK_BYTES = 8 << 20
 CHECKED_ROWS = 1024
 STALE_SECONDS = 24 * 3600.0
@@ -72,10 +72,10 @@ def decoded_images(
     stored = _stored(key, place)
     if stored is not None:
         return stored
-    with _writing(folder):
+    with writing(folder):
         place.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(place)
-    with _writing(folder), tempfile.TemporaryDirectory(dir=place, prefix=".decoding-") as scratch:
+    with writing(folder), tempfile.TemporaryDirectory(dir=place, prefix=".decoding-") as scratch:
         unsorted = Path(scratch) / "unsorted"
         digests, readable, unreadable, side = _decode(items, wanted, image_size, unsorted, stop, progress)
         if not readable or (stop and unreadable):
@@ -106,7 +106,7 @@ def subset_images(decoded: DecodedImages, rows: IntArray, folder: Path) -> Image
     path = folder / "images" / f"{name}.npy"
     images = _mapped(path, decoded.digests[rows])
     if images is None:
-        with _writing(folder):
+        with writing(folder):
             _write_rows(path, decoded.images, rows)
         images = _mapped(path, decoded.digests[rows])
     if images is None:
@@ -150,7 +150,7 @@ def _decode(
 
         def load(i: int) -> tuple[Images, str] | ItemError:
             try:
-                pixels = to_square(read(i), image_size)
+                pixels = to_square(read(i).rgb(), image_size)
             except ItemError as error:
                 return error
             return pixels, hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
@@ -239,7 +239,8 @@ def _remove_leftovers(place: Path) -> None:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
+    """Around what writes into the cache `folder`: DataError where the system does not let it."""
     try:
         yield
     except OSError as error:

@@ -14,9 +14,9 @@ from overread.arrays.splits import long_tail, stratified_group_split, subsample
 from overread.config import DataConfig
 from overread.data import manifest
 from overread.data.cache import DecodedImages, cache_folder, decoded_images, subset_images
-from overread.data.formats import read_items
+from overread.data.formats import listed_items
 from overread.data.raw import RawItems
-from overread.errors import ConfigError, DataError
+from overread.errors import ConfigError
 from overread.progress import Reporter, Silent
 
 __all__ = ["Dataset", "load_dataset"]
@@ -63,11 +63,7 @@ def load_dataset(config: DataConfig, seed: int, progress: Reporter | None = None
     """
     progress = progress or Silent()
     stop = config.on_error == "stop"
-    items = read_items(config.path, config)
-    if config.test_path is not None:
-        items = manifest.add_test_source(items, read_items(config.test_path, config))
-    if not items.ids:
-        raise DataError(f"{config.path} holds no items")
+    items = listed_items(config)
     problems = manifest.item_problems(items)
     if stop:
         manifest.refuse(items, problems)

@@ -5,15 +5,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from overread.arrays import IntArray
 from overread.config import DataConfig
+from overread.data.deep_image import DeepImage
 
 __all__ = ["FORMATS", "ItemError", "RawItems", "ReadFormat", "ReadPixels", "data_format"]
 
-ReadPixels = Callable[[int], NDArray[np.uint8]]
+ReadPixels = Callable[[int], DeepImage]
 
 
 class ItemError(Exception):
@@ -33,7 +31,8 @@ class RawItems:
     files: list[Path]
     """Every file that pixels come from: a change of one of them makes the cache stale."""
     open_pixels: Callable[[Path], AbstractContextManager[ReadPixels]]
-    """Scratch folder -> a thread-safe `read(i)`, which returns (H, W, 3) or raises ItemError."""
+    """Scratch folder -> a thread-safe `read(i)`, which returns all that the source holds of an image, or raises
+    ItemError."""
     columns: dict[str, IntArray] = field(default_factory=dict)
     """Further label columns (N,), -1 = absent."""
     groups: list[str] | None = None

@@ -6,11 +6,22 @@ from pathlib import Path
 from overread.config import DataConfig, did_you_mean
 from overread.data.formats import csv_table, folder, hdf5, medmnist_npz, npz
 from overread.data.formats.npz_files import DAMAGE
+from overread.data.manifest import add_test_source
 from overread.data.raw import FORMATS, RawItems
 from overread.data.texts import shown, writable
 from overread.errors import ConfigError, DataError
 
-__all__ = ["csv_table", "folder", "hdf5", "infer_format", "list_formats", "medmnist_npz", "npz", "read_items"]
+__all__ = [
+    "csv_table",
+    "folder",
+    "hdf5",
+    "infer_format",
+    "list_formats",
+    "listed_items",
+    "medmnist_npz",
+    "npz",
+    "read_items",
+]
 
 
 def list_formats() -> list[str]:
@@ -57,6 +68,19 @@ def read_items(path: Path | None, config: DataConfig) -> RawItems:
     if not _exists(path) and name != "medmnist":
         raise DataError(f"data.path={path} does not exist")
     return FORMATS[name](path, config)
+
+
+def listed_items(config: DataConfig) -> RawItems:
+    """All items that `config` names, those of `config.test_path` too; pixels are not read yet.
+
+    ConfigError and DataError: as of `read_items` and `add_test_source`, or no items.
+    """
+    items = read_items(config.path, config)
+    if config.test_path is not None:
+        items = add_test_source(items, read_items(config.test_path, config))
+    if not items.ids:
+        raise DataError(f"{config.path} holds no items")
+    return items
 
 
 def _exists(path: Path) -> bool:

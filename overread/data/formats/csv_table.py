@@ -8,7 +8,7 @@ from pathlib import Path
 from overread.arrays import IntArray
 from overread.config import DataConfig
 from overread.data.formats.tables import Table, read_table
-from overread.data.images import check_file, read_image
+from overread.data.images import check_file, read_deep
 from overread.data.labels import encode_column, encode_labels, encode_one_hot
 from overread.data.raw import ItemError, RawItems, data_format
 from overread.data.texts import NOT_UTF8, shown, writable
@@ -62,7 +62,7 @@ def read_csv(path: Path, config: DataConfig) -> RawItems:
         sources=[writable(str(file)) for file in files],
         labels=labels,
         files=files,
-        open_pixels=lambda _: nullcontext(lambda i: read_image(files[i])),
+        open_pixels=lambda _: nullcontext(lambda i: read_deep(files[i])),
         columns=columns,
         groups=groups,
         split=table.column(config.split_column, "data.split_column") if config.split_column else None,

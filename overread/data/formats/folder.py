@@ -4,10 +4,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from overread.config import DataConfig
-from overread.data.images import IMAGE_SUFFIXES, read_image
+from overread.data.images import IMAGE_SUFFIXES, is_dicom, read_deep
 from overread.data.labels import class_order, encode_labels
 from overread.data.manifest import SPLIT_WORDS
-from overread.data.raw import RawItems, data_format
+from overread.data.raw import ItemError, RawItems, data_format
 from overread.data.texts import NOT_UTF8, shown, writable
 from overread.data.walk import walk
 from overread.errors import DataError, name_some
@@ -15,15 +15,16 @@ from overread.errors import DataError, name_some
 __all__ = ["read_folder"]
 
 # What file managers, archivers and file systems leave behind.
-LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "lost+found"})
+LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "lost+found", "dicomdir"})
 
 
 @data_format("folder")
 def read_folder(path: Path, config: DataConfig) -> RawItems:
     """The items of `path/CLASS/**/IMAGE`, or of `path/{train,val,test}/CLASS/**/IMAGE`.
 
-    The id is the path below `path`.  Links to files and folders are followed.  Hidden files and what file managers
-    leave behind are passed over, and so are files beside the class folders without the suffix of an image.  A problem
+    The id is the path below `path`.  Links to files and folders are followed.  An image has the suffix of one, or is
+    DICOM whatever it is called.  Hidden files and what file managers leave behind are passed over, and so is a table of
+    contents of DICOM (DICOMDIR), and so are files beside the class folders that are no images.  A problem
     is: an image beside the class folders, any other file in one, a folder that cannot be read, a link that is a loop,
     a name that is not UTF-8.  Folders inside a class folder belong to the class.
     DataError: no class folders, one that cannot be read, split folders mixed with others, or no images.
@@ -48,7 +49,7 @@ def read_folder(path: Path, config: DataConfig) -> RawItems:
     reasons: dict[int, str] = {}
     for file in sorted([*found.files, *found.unread]):
         names = file.relative_to(path).parts
-        in_class, is_image = len(names) > depth, file.suffix.lower() in IMAGE_SUFFIXES
+        in_class, is_image = len(names) > depth, _is_image(file)
         if not in_class and not is_image:
             continue
         if writable(str(file)) != str(file):
@@ -58,7 +59,7 @@ def read_folder(path: Path, config: DataConfig) -> RawItems:
         elif not in_class:
             reasons[len(files)] = "it lies beside the class folders and not in one"
         elif not is_image:
-            reasons[len(files)] = f"it has no suffix of an image ({', '.join(sorted(IMAGE_SUFFIXES))})"
+            reasons[len(files)] = f"it is not DICOM and has no suffix of an image ({', '.join(sorted(IMAGE_SUFFIXES))})"
         files.append(file)
         classes.append(names[depth - 1] if in_class else "")
     if not any(classes):
@@ -75,10 +76,20 @@ def read_folder(path: Path, config: DataConfig) -> RawItems:
         sources=[writable(str(file)) for file in files],
         labels=labels,
         files=files,
-        open_pixels=lambda _: nullcontext(lambda i: read_image(files[i])),
+        open_pixels=lambda _: nullcontext(lambda i: read_deep(files[i])),
         split=None if others else [file.relative_to(path).parts[0] for file in files],
         problems={**problems, **reasons},
     )
+
+
+def _is_image(file: Path) -> bool:
+    """Whether the suffix says so or, since DICOM files are often called by a number, the content."""
+    if file.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        return is_dicom(file)
+    except ItemError:
+        return False
 
 
 def _is_litter(name: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overread.config import DataConfig
-from overread.data.formats.npz_files import check_pixel_array, row_to_rgb
+from overread.data.formats.npz_files import check_pixel_array, row_to_deep
 from overread.data.formats.stored import names, texts_or_numbers
 from overread.data.labels import encode_column, encode_labels
 from overread.data.raw import ItemError, RawItems, ReadPixels, data_format
@@ -110,7 +110,7 @@ def _open_images(path: Path) -> Callable[[Path], AbstractContextManager[ReadPixe
             def read(i: int) -> Any:
                 try:
                     with lock:
-                        return row_to_rgb(images[i])
+                        return row_to_deep(images[i])
                 except DAMAGE as error:
                     raise ItemError(f"row {i} of {path} cannot be read ({shown(error)})") from None
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from overread.data.deep_image import LIMIT, DeepImage, colour_image, grey_image
 from overread.data.raw import ReadPixels
 from overread.data.texts import shown
 from overread.errors import DataError
 
-__all__ = ["DAMAGE", "Header", "check_pixel_array", "load_archive", "open_rows", "row_to_rgb"]
+__all__ = ["DAMAGE", "Header", "check_pixel_array", "load_archive", "open_rows", "row_to_deep"]
 
 Header = tuple[tuple[int, ...], np.dtype[Any]]
 # RuntimeError: encrypted; MemoryError: the header promises more than any file can hold; TokenError: a torn header.
@@ -65,13 +66,15 @@ def check_pixel_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) 
         raise DataError(f"{where} has the type {shown(dtype)}; images must be uint8, 0 to 255")
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)) or 0 in shape[1:]:
         raise DataError(f"{where} has the shape {shape}; images must be (N, H, W, 3), or (N, H, W) for grey")
+    if shape[1] * shape[2] > LIMIT:
+        raise DataError(f"{where} has images of {shape[2]} x {shape[1]} pixels, more than {LIMIT}; save them smaller")
 
 
-def row_to_rgb(row: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A copy of one image as (H, W, 3); grey is repeated three times."""
+def row_to_deep(row: NDArray[np.uint8]) -> DeepImage:
+    """A copy of one image: (H, W) and (H, W, 1) are grey, (H, W, 3) is colour."""
     if row.ndim == 2 or row.shape[2] == 1:
-        return np.repeat(row.reshape(*row.shape[:2], 1), 3, axis=2)
-    return np.array(row)
+        return grey_image(row.reshape(row.shape[:2]))
+    return colour_image(np.array(row))
 
 
 def open_rows(path: Path, rows: list[tuple[str, int]]) -> Callable[[Path], AbstractContextManager[ReadPixels]]:
@@ -85,7 +88,7 @@ def open_rows(path: Path, rows: list[tuple[str, int]]) -> Callable[[Path], Abstr
         with tempfile.TemporaryDirectory(dir=scratch, prefix=".unpacked-") as folder:
             members = dict.fromkeys(member for member, _ in rows)
             mapped = {member: _unpack(path, member, Path(folder)) for member in members}
-            yield lambda i: row_to_rgb(mapped[rows[i][0]][rows[i][1]])
+            yield lambda i: row_to_deep(mapped[rows[i][0]][rows[i][1]])
 
     return open_pixels
 
