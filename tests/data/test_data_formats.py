@@ -19,7 +19,19 @@ from overread.config import DataConfig, DataFormat
 from overread.data import Dataset, load_dataset
 from overread.data.formats import infer_format, list_formats
 
-MODULES = ["texts", "labels", "formats", "formats.medmnist_npz", "raw", "cache", "dataset", "manifest", "images"]
+MODULES = [
+    "texts",
+    "labels",
+    "formats",
+    "formats.medmnist_npz",
+    "raw",
+    "cache",
+    "dataset",
+    "manifest",
+    "images",
+    "deep_image",
+    "deep",
+]
 
 
 def assert_same(one: Dataset, other: Dataset) -> None:
