@@ -108,7 +108,7 @@ def _imagecodecs(frame: bytes, codec: str, header: Header) -> NDArray[Any]:
 
     _check_size(header, *_jpeg_size(frame))
     # CharLS takes seconds to find that a frame has no end.
-    if END_OF_IMAGE not in frame[-16:]:
+    if END_OF_IMAGE not in frame:
         raise ItemError("its compressed pixel data has no end: it is cut off")
     pixels: NDArray[Any] = getattr(imagecodecs, f"{codec}_decode")(frame)
     return pixels

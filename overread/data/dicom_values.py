@@ -33,8 +33,7 @@ def grey_of(stored: NDArray[Any], header: Header) -> DeepImage:
     grey: NDArray[np.uint16] = stored.astype(np.int16 if header.signed else np.uint16).view(np.uint16)
     if header.signed:
         grey = grey ^ np.uint16(GREYS // 2)
-    occurring = grey[~_padding(grey, least, header)]
-    occurring = occurring if occurring.size else grey
+    occurring = _without_padding(grey, least, header)
     lowest, highest = int(occurring.min()), int(occurring.max())
     dataset, (slope, intercept) = header.dataset, _rescale(header)
     if dataset.get("ModalityLUTSequence"):
@@ -71,18 +70,16 @@ def _rescale(header: Header) -> tuple[float, float]:
     return slope, intercept
 
 
-def _padding(grey: NDArray[np.uint16], least: int, header: Header) -> NDArray[np.bool_]:
-    """Where pixels stand for nothing."""
+def _without_padding(grey: NDArray[np.uint16], least: int, header: Header) -> NDArray[np.uint16]:
+    """The values of `grey` that stand for something; all of them where none would be left."""
     value = number(header.dataset, "PixelPaddingValue")
     if value is None:
-        return np.zeros(grey.shape, dtype=bool)
+        return grey
     limit = number(header.dataset, "PixelPaddingRangeLimit")
-    # Some files have the bits of a negative number as a positive one.
-    first, last = sorted(
-        (int(v) + GREYS if int(v) < least else int(v) - GREYS if int(v) - least >= GREYS else int(v)) - least
-        for v in (value, value if limit is None else limit)
-    )
-    return (grey >= first) & (grey <= last)
+    # Files have the bits of a negative number as a positive one, or the other way round.
+    first, last = sorted((int(v) - least) % GREYS for v in (value, value if limit is None else limit))
+    kept = grey[(grey < first) | (grey > last)]
+    return kept if kept.size else grey
 
 
 def _window(dataset: Any, slope: float, intercept: float) -> tuple[float, float, NDArray[np.uint8] | None] | None:

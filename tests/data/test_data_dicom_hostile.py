@@ -18,6 +18,7 @@ from pydicom.encaps import get_frame
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
+from overread.data import dicom_frames
 from overread.data.images import read_image
 from overread.data.raw import ItemError
 
@@ -102,12 +103,20 @@ def test_a_frame_with_two_sizes(tmp_path: Path) -> None:
 
 def test_run_lengths_that_unfold(tmp_path: Path) -> None:
     """Two bytes that stand for 128, a million times, in place of 10,000 pixels."""
-    frame = struct.pack("<16L", 3, 64, 64, 64, *[0] * 12) + b"\x81\x05" * 1_000_000
+    end = 64 + 2_000_000
+    frame = struct.pack("<16L", 3, 64, end, end, *[0] * 12) + b"\x81\x05" * 1_000_000
     tracemalloc.start()
     refused(compressed(tmp_path / "a.dcm", RLELossless, frame))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50e6
+
+
+def test_a_frame_that_is_larger_than_its_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = compressed(tmp_path / "a.dcm", JPEGLosslessSV1, FRAMES[JPEGLosslessSV1] + bytes(50_000))
+    assert read_image(path).shape == (24, 20, 3)
+    monkeypatch.setattr(dicom_frames, "SLACK", 40_000)
+    assert "is larger than its pixels" in refused(path)
 
 
 @pytest.mark.parametrize("syntax", FRAMES)
