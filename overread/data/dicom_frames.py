@@ -32,6 +32,7 @@ CODECS = {
 UNDEFINED = 0xFFFFFFFF
 # A compressed frame is hardly larger than its pixels; what is must not fill the memory.
 SLACK = 16 << 20
+CODE_STREAM = b"\xff\x4f\xff\x51"
 END_OF_IMAGE = b"\xff\xd9"
 
 
@@ -55,6 +56,9 @@ def stored_values(stream: BinaryIO, header: Header) -> tuple[NDArray[Any], str]:
     twelve_bits = header.syntax == JPEG_EXTENDED and header.stored > 8
     if header.syntax in CODECS or twelve_bits:
         return _to_rgb(_signed(_imagecodecs(frame, CODECS.get(header.syntax, "jpeg"), header), header), header)
+    # DICOM holds bare code streams; among the boxes of a damaged file pydicom would look for one for ever.
+    if header.syntax in JPEG_2000 and not frame.startswith(CODE_STREAM):
+        raise ItemError("its compressed pixel data does not begin as JPEG 2000 does: it is damaged; save it anew")
     with PIL.Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
         _check_size(header, *image.size[::-1])
     return _pydicom(stream, header, "pillow")

@@ -112,6 +112,11 @@ def test_run_lengths_that_unfold(tmp_path: Path) -> None:
     assert peak < 50e6
 
 
+def test_boxes_of_jpeg_2000_that_never_end(tmp_path: Path) -> None:
+    frame = b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(64) + FRAMES[JPEG2000Lossless]
+    assert "does not begin as JPEG 2000 does" in refused(compressed(tmp_path / "a.dcm", JPEG2000Lossless, frame))
+
+
 def test_a_frame_that_is_larger_than_its_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = compressed(tmp_path / "a.dcm", JPEGLosslessSV1, FRAMES[JPEGLosslessSV1] + bytes(50_000))
     assert read_image(path).shape == (24, 20, 3)
