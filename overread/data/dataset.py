@@ -54,8 +54,12 @@ class Dataset:
         return np.flatnonzero(self.split == split).astype(np.int64)
 
 
-def load_dataset(config: DataConfig, seed: int, progress: Reporter | None = None) -> Dataset:
+def load_dataset(
+    config: DataConfig, seed: int, progress: Reporter | None = None, *, needs_test: bool = True
+) -> Dataset:
     """The images and labels that `config` names, checked, split, made long-tailed and cut down as it says.
+
+    needs_test: where the data brings no test split, one is drawn.  Without, all of its items are for training then.
 
     Equal pixels, labels, groups and splits give equal arrays, ids and sources aside, whatever the format and the
     names of the files.  `seed` matters only where a split, a long tail or a cut is drawn.
@@ -76,12 +80,12 @@ def load_dataset(config: DataConfig, seed: int, progress: Reporter | None = None
     order = decoded.positions
     reference = items.labels[order]
     groups = _groups(items, order)
-    split = _split(items, order, reference, groups, config, seed)
+    split = _split(items, order, reference, groups, config, seed, needs_test)
     if groups is not None:
         manifest.check_groups(groups, split)
     _note_shared_pixels(decoded, split, items, progress)
     rows = _kept(reference, split, config, seed)
-    manifest.check_classes(reference[rows], split[rows], items.class_names, config.min_class_items)
+    manifest.check_classes(reference[rows], split[rows], items.class_names, config.min_class_items, needs_test)
     ids = np.array(items.ids, dtype=np.str_)[order[rows]]
     return Dataset(
         name=items.name,
@@ -112,13 +116,15 @@ def _split(
     groups: NDArray[np.str_] | None,
     config: DataConfig,
     seed: int,
+    needs_test: bool,
 ) -> NDArray[np.str_]:
-    """The split of every item: the one that the data brings, else a drawn one."""
+    """The split of every item: the one that the data brings, else a drawn one, or none where no test is needed."""
+    words = ["train"] * len(order)
     if items.split is not None:
         words = [manifest.SPLIT_WORDS[items.split[i].strip().lower()] for i in order.tolist()]
-        if set(words) != {"train"}:
-            manifest.check_split_names(words)
-            return np.array(words, dtype=np.str_)
+        manifest.check_split_names(words, needs_test)
+    if set(words) != {"train"} or not needs_test:
+        return np.array(words, dtype=np.str_)
     train = 1.0 - config.val_fraction - config.test_fraction
     if train <= 1e-9:
         raise ConfigError(

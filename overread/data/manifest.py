@@ -82,12 +82,12 @@ def item_name(items: RawItems, i: int) -> str:
     return shown(items.ids[i] or items.sources[i])
 
 
-def check_split_names(split: Sequence[str]) -> None:
-    """DataError unless there is a train split, and a test split that is not made from something else."""
+def check_split_names(split: Sequence[str], needs_test: bool = True) -> None:
+    """DataError unless there is a train split, and where it is needed a test split not made from something else."""
     present = set(split)
     if "train" not in present:
         raise DataError(f"the data has no train split, only {name_some(sorted(present))}")
-    if present == {"train", "val"}:
+    if needs_test and present == {"train", "val"}:
         raise DataError(
             "the data has a train and a val split but no test split: "
             "mark the test items, or give them as data.test_path"
@@ -107,7 +107,11 @@ def check_groups(groups: Sequence[str] | NDArray[np.str_], split: Sequence[str] 
 
 
 def check_classes(
-    reference: IntArray, split: NDArray[np.str_], class_names: Sequence[str], min_class_items: int
+    reference: IntArray,
+    split: NDArray[np.str_],
+    class_names: Sequence[str],
+    min_class_items: int,
+    needs_test: bool = True,
 ) -> None:
     """DataError unless there are two classes, every one with `min_class_items` training items, and a test item."""
     if len(class_names) < 2:
@@ -122,7 +126,7 @@ def check_classes(
     absent = [name for name, count in zip(class_names, everywhere, strict=True) if count == 0]
     if absent:
         raise DataError(f"the classes {name_some(absent)} have no items: leave them out of data.classes", absent)
-    for name in ("train", "test"):
+    for name in ("train", "test") if needs_test else ("train",):
         if not (split == name).any():
             raise DataError(f"the {name} split has no items")
     counts = np.bincount(reference[split == "train"], minlength=len(class_names))

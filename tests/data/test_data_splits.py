@@ -7,6 +7,7 @@ import pytest
 from data_builders import SPLITS, config, toy, write_csv, write_folder, write_hdf5, write_npz
 
 from overread.data import Dataset, load_dataset
+from overread.errors import DataError
 
 
 def shares(data: Dataset) -> list[int]:
@@ -103,3 +104,15 @@ def test_groups_stay_whole(seed: int, tmp_path: Path) -> None:
 def test_all_groups_empty_is_no_groups(tmp_path: Path) -> None:
     keys = write_npz(toy(), tmp_path, group=np.array([""] * 36))
     assert load_dataset(config(tmp_path, **keys), seed=0).groups is None
+
+
+def test_where_no_test_is_needed_none_is_drawn(tmp_path: Path) -> None:
+    whole = load_dataset(config(tmp_path, **write_npz(toy(n=30), tmp_path, splits=False)), seed=0, needs_test=False)
+    assert shares(whole) == [30, 0, 0]
+
+
+def test_a_split_that_the_data_brings_stays_where_no_test_is_needed(tmp_path: Path) -> None:
+    keys = write_npz(toy(n=30), tmp_path, split=np.repeat(["train", "val"], [20, 10]))
+    assert shares(load_dataset(config(tmp_path, **keys), seed=0, needs_test=False)) == [20, 10, 0]
+    with pytest.raises(DataError, match="no test split"):
+        load_dataset(config(tmp_path, **keys), seed=0)
