@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+# Databases that tests ask for by name.
+pytest_plugins = ["store_places"]
+
 TEST_DATA = Path(os.environ.get("OVERREAD_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 

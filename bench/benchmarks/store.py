@@ -19,7 +19,7 @@ from measure import Benchmark, Seconds, Step
 
 from overread.store import Lease, Read, Store
 
-sys.path.append(str(Path(__file__).parents[2] / "tests" / "store"))
+sys.path.append(str(Path(__file__).parents[2] / "tests"))
 from postgresql_server import Server, binaries
 
 N_READERS = 20
