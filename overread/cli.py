@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
-from overread import __version__
+from overread import __version__, cli_project
 from overread.errors import ConfigError, OverreadError
 
 __all__ = ["app", "main"]
@@ -143,6 +143,9 @@ def doctor(config: ConfigFile = None, settings: Settings = None) -> None:
     from overread.doctor import examine
 
     typer.echo(examine(config, settings or []))
+
+
+cli_project.register(app)
 
 
 def summary(results: dict[str, object]) -> str:

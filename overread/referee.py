@@ -16,6 +16,7 @@ from overread.learn.phase1 import Phase1
 from overread.learn.task import Task
 from overread.oracle import Oracle
 from overread.results import NOISE, round_file, write_gallery, write_scores
+from overread.score_columns import score_columns
 from overread.simulation import NoisyLabels
 
 __all__ = ["Referee"]
@@ -51,22 +52,10 @@ class Referee:
         self, run: Path, number: int, task: Task, state: State, scores: Scores, phase1: Phase1
     ) -> None:
         """Write what one round says of every training item."""
-        write_scores(
-            round_file(run, "scores", number),
-            {
-                "id": task.ids,
-                "given": task.given,
-                "reference": self._reference,
-                "exported": scores.exported,
-                "suggested": scores.suggested,
-                "presumed_clean": state.presumed_clean,
-                "bought": state.bought,
-                "loss": phase1.loss,
-                "vog": phase1.vog,
-                "label_quality": label_quality(scores.probs, task.given),
-            },
-            scores.probs,
-        )
+        said = score_columns(task, state, scores, phase1)
+        ids, given = said.pop("id"), said.pop("given")
+        columns = {"id": ids, "given": given, "reference": self._reference, **said}
+        write_scores(round_file(run, "scores", number), columns, scores.probs)
 
     def write_test_scores(self, run: Path, number: int, test_probs: FloatArray) -> None:
         """Write what one round says of every test item."""

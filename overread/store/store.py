@@ -235,6 +235,10 @@ class Store:
         """The reads that stand, by item, in bounded memory; see `streams.current_reads`."""
         return self._stream(streams.current_reads)
 
+    def all_reads(self) -> Iterator[StoredRead]:
+        """Everything that was ever said, by item and then by time, in bounded memory; see `streams.all_reads`."""
+        return self._stream(streams.all_reads)
+
     def history(self, item: int) -> list[StoredRead]:
         """Everything that was ever said of an item, the oldest first."""
         return self._read(lambda c: streams.history(c, item))

@@ -11,7 +11,7 @@ from overread.store.records import Disagreement, Item, StoredRead
 from overread.store.schema import items, queue, reads
 from overread.store.standing import current
 
-__all__ = ["all_items", "current_reads", "disagreements", "history", "reads_since"]
+__all__ = ["all_items", "all_reads", "current_reads", "disagreements", "history", "reads_since"]
 
 COLUMNS = [reads.c[name] for name in StoredRead._fields]
 ROWS_AT_ONCE = 5_000
@@ -34,6 +34,11 @@ def current_reads(connection: Connection) -> Iterator[StoredRead]:
 def history(connection: Connection, item: int) -> list[StoredRead]:
     """Everything that was ever said of an item, the oldest first."""
     return list(_reads(connection, select(*COLUMNS).where(reads.c.item == item).order_by(reads.c.sequence)))
+
+
+def all_reads(connection: Connection) -> Iterator[StoredRead]:
+    """Everything that was ever said, by item, then by sequence number."""
+    return _reads(connection, select(*COLUMNS).order_by(reads.c.item, reads.c.sequence))
 
 
 def reads_since(connection: Connection, sequence: int) -> Iterator[StoredRead]:

@@ -1,0 +1,130 @@
+"""How a project begins: from images and the labels that they came with, to a folder with a database."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from overread.config import Config, load_config
+from overread.data.dataset import Dataset, load_dataset
+from overread.data.formats.tables import read_table
+from overread.data.labels import encode_labels
+from overread.errors import ConfigError, DataError, RunError, name_some
+from overread.progress import Reporter
+from overread.project.folder import CANNOT_TELL, DATABASE, STATE, check_config, save_state
+from overread.run import code_id, open_run
+from overread.store import Store
+
+__all__ = ["init_project"]
+
+
+def init_project(
+    folder: Path, images: Path, labels: Path | None, settings: list[str], database: str | None, reporter: Reporter
+) -> dict[str, Any]:
+    """What `project.json` of the new project in `folder` holds.
+
+    images: whatever `data.path` may be.  labels: a table with the columns `id` and `label`, which take the place of
+    those of the images; for a folder of images one with `path` and `label`.  database: a URL of PostgreSQL; None = a
+    file in the folder.  Errors: DataError, ConfigError, RunError where there is a project or anything else already.
+    """
+    config = _config(folder, images, labels, settings)
+    check_config(config)
+    if database is not None:
+        _check_url(database)
+    if (folder / STATE).exists():
+        raise RunError(f"{folder} is a project already: see `overread status {folder}`")
+    dataset = load_dataset(config.data, config.seed, reporter, needs_test=False)
+    if CANNOT_TELL in dataset.class_names:
+        raise DataError(f"a class is named '{CANNOT_TELL}', which is what readers say who know none: rename it")
+    train = dataset.positions("train")
+    ids = dataset.ids[train].tolist()
+    given = dataset.reference[train].tolist()
+    if labels is not None and config.data.path != labels.absolute():
+        given = _labels_of(labels, ids, dataset, config)
+    with open_run(config) as run:
+        if (run / STATE).exists():
+            raise RunError(f"{folder} has become a project meanwhile: see `overread status {folder}`")
+        if database is None:
+            # What an `init` left that was killed before it was done.
+            for leftover in run.glob(f"{DATABASE}*"):
+                leftover.unlink()
+        try:
+            with Store.create(database or run / DATABASE, dataset.class_names) as store:
+                store.add_items(zip(ids, given, strict=True))
+        except BaseException:
+            # So that the command can be mended and given again.
+            for made in run.glob(f"{DATABASE}*"):
+                made.unlink()
+            raise
+        state: dict[str, Any] = {
+            "schema": 1,
+            "database": database,
+            # What config.yaml leaves out, since it changes no result.
+            "checkpoint_seconds": config.checkpoint_seconds,
+            "cache": None if config.data.cache is None else str(config.data.cache.absolute()),
+            "labels": None if labels is None else str(labels.absolute()),
+            "dataset": {
+                "name": dataset.name,
+                "classes": list(dataset.class_names),
+                "items": len(ids),
+                "digest": dataset.digest,
+                "skipped": [list(entry) for entry in dataset.skipped],
+            },
+            "code": code_id(),
+            "rounds": [],
+        }
+        save_state(run, state)
+    return state
+
+
+def _config(folder: Path, images: Path, labels: Path | None, settings: list[str]) -> Config:
+    # Absolute, so that every later command finds them from wherever it is given; a set of medmnist is no path.
+    path = images.absolute() if images.exists() else images
+    own = [f"data.path={path}"]
+    if labels is not None and images.is_dir():
+        own = [f"data.path={labels.absolute()}", "data.format=csv", f"data.image_root={path}"]
+    config = load_config(None, [*own, *settings])
+    return config.model_copy(update={"out": folder})
+
+
+def _labels_of(file: Path, ids: list[str], dataset: Dataset, config: Config) -> list[int]:
+    """The labels in the table `file` for the items `ids`; DataError where one has none, or several, or an odd one."""
+    table = read_table(file)
+    if table.ragged:
+        raise DataError(f"{next(iter(table.ragged.values()))}; mend the table")
+    keys = table.column(config.data.id_column or "id", "data.id_column")
+    texts = table.column(config.data.label_column, "data.label_column")
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    if twice:
+        raise DataError(f"{file} names {name_some(twice)} more than once: leave one line of each", twice)
+    indices, _, wrong = encode_labels(texts, dataset.class_names, dataset.class_names)
+    if wrong:
+        first = "; ".join(f"'{keys[i]}': {why}" for i, why in list(wrong.items())[:3])
+        raise DataError(f"{len(wrong)} labels of {file} cannot be used: {first}. Mend the table")
+    everything = {*dataset.ids.tolist(), *(name for name, _ in dataset.skipped)}
+    unknown = [key for key in keys if key not in everything]
+    if unknown:
+        raise DataError(
+            f"{file} names {name_some(unknown)}, of which there is no image: leave these lines out", unknown
+        )
+    label_of = dict(zip(keys, indices.tolist(), strict=True))
+    absent = [name for name in ids if name not in label_of]
+    if absent:
+        raise DataError(f"{file} has no label for {name_some(absent)}: every image needs one", absent)
+    return [label_of[name] for name in ids]
+
+
+def _check_url(text: str) -> None:
+    """ConfigError unless `text` is the URL of a PostgreSQL without a password: it is kept in a file."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        url = None
+    if url is None or url.get_backend_name() != "postgresql":
+        raise ConfigError(f"--db takes postgresql+psycopg://user@host/name, not {text!r}; without it a file is made")
+    if url.password is not None or "password" in url.query:
+        raise ConfigError(
+            "leave the password out of --db, which is kept in a file: put it into ~/.pgpass or PGPASSWORD"
+        )

@@ -1,0 +1,129 @@
+"""A project folder: its configuration, what was done so far, and the database of reads.
+
+Everything is what a run folder has, but without a reference label anywhere.  `config.yaml` says how, `project.json`
+which rounds are complete, and the database what people said.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from overread.arrays import IntArray
+from overread.config import Config, load_config
+from overread.data.dataset import Dataset, load_dataset
+from overread.errors import ConfigError, RunError, name_some
+from overread.files import write_json
+from overread.progress import Reporter
+from overread.run import CONFIG, open_run
+from overread.store import Store
+
+__all__ = ["CANNOT_TELL", "DATABASE", "STATE", "Project", "check_config", "load_items", "open_project", "save_state"]
+
+STATE = "project.json"
+DATABASE = "project.db"
+# What a reader may say instead of a class, in tables.
+CANNOT_TELL = "cannot tell"
+
+
+class Project(NamedTuple):
+    """An open project."""
+
+    folder: Path
+    config: Config
+    state: dict[str, Any]
+    """What `project.json` holds; rounds that are not in it are not complete."""
+    store: Store
+
+    @property
+    def rounds(self) -> list[dict[str, Any]]:
+        """The entries of the complete rounds, phase 1 being number 0."""
+        entries: list[dict[str, Any]] = self.state["rounds"]
+        return entries
+
+
+@contextmanager
+def open_project(folder: Path, *, to_work: bool = False) -> Iterator[Project]:
+    """The project in `folder`.
+
+    to_work: for a step that writes files; no other step may run then.  Errors: RunError where there is no project, or
+    its files are damaged; StoreError for the database.
+    """
+    if not (folder / CONFIG).is_file() or not (folder / STATE).is_file():
+        raise RunError(f"{folder} holds no project: begin one with `overread init {folder} --images PATH`")
+    if to_work:
+        with open_run(load_config(folder / CONFIG).model_copy(update={"out": folder})), _opened(folder) as project:
+            yield project
+        return
+    with _opened(folder) as project:
+        yield project
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[Project]:
+    state = _read_state(folder)
+    config = load_config(folder / CONFIG)
+    cache = None if state["cache"] is None else Path(state["cache"])
+    here = {"out": folder, "checkpoint_seconds": state["checkpoint_seconds"]}
+    config = config.model_copy(update={**here, "data": config.data.model_copy(update={"cache": cache})})
+    with Store.open(state["database"] or folder / DATABASE) as store:
+        yield Project(folder, config, state, store)
+
+
+def save_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write `project.json` atomically."""
+    write_json(folder / STATE, dict(state))
+
+
+def check_config(config: Config) -> None:
+    """ConfigError for what needs the truth, or leaves items out."""
+    if config.lnl.forget_rate == "true" or config.active.label_leak:
+        raise ConfigError(
+            "a project has no reference labels: leave out lnl.forget_rate=true, active.label_leak and "
+            "preset=paper-as-published, which are for simulations"
+        )
+    dropped = [key for key in ("imbalance_factor", "max_train") if getattr(config.data, key) is not None]
+    if dropped:
+        raise ConfigError(f"data.{dropped[0]} leaves items out at random, which is for simulations: remove it")
+    plain, said = load_config().settings(), config.settings()
+    unread = [f"noise.{key}" for key, value in said["noise"].items() if value != plain["noise"][key]]
+    unread += [f"active.{key}" for key in ("until", "oracle_error") if said["active"][key] != plain["active"][key]]
+    unread += ["data.given_column"] if config.data.given_column else []
+    unread += ["cluster"] if config.cluster != "none" else []
+    if unread:
+        raise ConfigError(
+            f"{name_some(unread)} mean nothing in a project, whose labels are as they are: leave them out"
+        )
+
+
+def load_items(project: Project, reporter: Reporter) -> tuple[Dataset, IntArray]:
+    """The images of the project, and the given labels (N,) of its items, those of the training split.
+
+    RunError where the images or their labels are not those with which the project began.
+    """
+    dataset = load_dataset(project.config.data, project.config.seed, reporter, needs_test=False)
+    if dataset.digest != project.state["dataset"]["digest"]:
+        raise RunError(
+            f"the data of the project {project.folder} has changed since it began; put the images back, or begin "
+            "another project with `overread init`"
+        )
+    items = list(project.store.items())
+    ids = dataset.ids[dataset.positions("train")].tolist()
+    if [item.id for item in items] != ids:
+        raise RunError(f"the database of the project {project.folder} holds other items than its images; restore it")
+    return dataset, np.array([item.given for item in items], dtype=np.int64)
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    path = folder / STATE
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path} is damaged ({error}); restore it from a copy") from None
+    needed: Sequence[str] = ("schema", "database", "dataset", "rounds", "cache", "checkpoint_seconds")
+    if not isinstance(state, dict) or state.get("schema") != 1 or any(key not in state for key in needed):
+        raise RunError(f"{path} is not of schema 1, the one that this version reads")
+    return state

@@ -1,0 +1,86 @@
+"""What all readers of an item say together, and the labels that a model learns from: a pure function of the reads.
+
+An adjudication decides.  Else it is the class that more readers named than any other; where two share the lead the
+item is disputed, and as good as unread.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from overread.arrays import BoolArray, IntArray
+from overread.arrays.consensus import CANNOT_TELL, count_votes, majority
+from overread.errors import RunError
+from overread.files import write_table
+from overread.store import StoredRead
+
+__all__ = ["NOTHING", "Snapshot", "load_snapshot", "save_snapshot", "take_snapshot"]
+
+
+class Snapshot(NamedTuple):
+    """The state of the reads at one time; arrays have one row for each item with a label that readers agree on."""
+
+    positions: IntArray
+    """(R,) ascending."""
+    labels: IntArray
+    """(R,) what readers say together."""
+    rounds: IntArray
+    """(R,) the round in which the item was first read; 0 = before or beside all rounds."""
+    disputed: IntArray
+    """(D,) items that were read, and on whose label readers do not agree."""
+    unclear: IntArray
+    """(U,) items of which all who read them said that they cannot tell."""
+
+
+NOTHING = Snapshot(*(np.empty(0, dtype=np.int64) for _ in Snapshot._fields))
+
+
+def take_snapshot(reads: Iterable[StoredRead], n_items: int, n_classes: int) -> Snapshot:
+    """The snapshot of the standing `reads`, in any order."""
+    item: list[int] = []
+    label: list[int] = []
+    decided: dict[int, int] = {}
+    first: dict[int, int] = {}
+    for read in reads:
+        first[read.item] = min(first.get(read.item, read.round or 0), read.round or 0)
+        if read.kind == "adjudication":
+            assert read.label is not None
+            decided[read.item] = read.label
+        else:
+            item.append(read.item)
+            label.append(CANNOT_TELL if read.label is None else read.label)
+    votes = count_votes(np.array(item, dtype=np.int64), np.array(label, dtype=np.int64), n_items, n_classes)
+    agreed = majority(votes)
+    for position, said in decided.items():
+        agreed[position] = said
+    seen: BoolArray = np.zeros(n_items, dtype=bool)
+    seen[list(first)] = True
+    positions = np.flatnonzero(agreed != CANNOT_TELL)
+    open_items = seen & (agreed == CANNOT_TELL)
+    return Snapshot(
+        positions,
+        agreed[positions],
+        np.array([first[position] for position in positions.tolist()], dtype=np.int64),
+        np.flatnonzero(open_items & (votes.sum(axis=1) > 0)),
+        np.flatnonzero(open_items & (votes.sum(axis=1) == 0)),
+    )
+
+
+def save_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Write what a model learns from; what is open is not part of it."""
+    columns = {"position": snapshot.positions, "label": snapshot.labels, "round": snapshot.rounds}
+    write_table(path, pa.table({name: pa.array(values, pa.int64()) for name, values in columns.items()}))
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """The snapshot that `save_snapshot` wrote; RunError where it is lost or damaged."""
+    try:
+        table = pq.read_table(path, columns=["position", "label", "round"])
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise RunError(f"{path}, what a round learnt from, cannot be read ({error}); restore it from a copy") from None
+    columns = [np.asarray(table[name], dtype=np.int64) for name in ("position", "label", "round")]
+    return NOTHING._replace(positions=columns[0], labels=columns[1], rounds=columns[2])

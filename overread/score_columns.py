@@ -1,0 +1,27 @@
+"""What a round says of every training item, as the columns of its file of scores."""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from overread.arrays.metrics import label_quality
+from overread.learn.learners import Scores, State
+from overread.learn.phase1 import Phase1
+from overread.learn.task import Task
+
+__all__ = ["score_columns"]
+
+
+def score_columns(task: Task, state: State, scores: Scores, phase1: Phase1) -> dict[str, NDArray[Any]]:
+    """Columns (N,) by name, probabilities aside; nothing in them comes from a reference label."""
+    return {
+        "id": task.ids,
+        "given": task.given,
+        "exported": scores.exported,
+        "suggested": scores.suggested,
+        "presumed_clean": state.presumed_clean,
+        "bought": state.bought,
+        "loss": phase1.loss,
+        "vog": phase1.vog,
+        "label_quality": label_quality(scores.probs, task.given),
+    }
