@@ -56,6 +56,8 @@ def init(
     state = init_project(folder, images, labels, settings or [], db, Bars())
     data = state["dataset"]
     skipped = f", {len(data['skipped'])} left out" if data["skipped"] else ""
+    if state["unlisted"]:
+        typer.echo(f"{state['unlisted']} images have no row in {labels} and are left out")
     typer.echo(f"{data['items']} images{skipped}, classes {', '.join(data['classes'])}")
     _say_next(folder)
 

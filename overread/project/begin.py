@@ -1,5 +1,6 @@
 """How a project begins: from images and the labels that they came with, to a folder with a database."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 from overread.config import Config, load_config
 from overread.data.dataset import Dataset, load_dataset
 from overread.data.formats.tables import read_table
+from overread.data.images import IMAGE_SUFFIXES
 from overread.data.labels import encode_labels
+from overread.data.walk import walk
 from overread.errors import ConfigError, DataError, RunError, name_some
 from overread.progress import Reporter
 from overread.project.folder import CANNOT_TELL, DATABASE, STATE, check_config, save_state
@@ -62,6 +65,7 @@ def init_project(
             "checkpoint_seconds": config.checkpoint_seconds,
             "cache": None if config.data.cache is None else str(config.data.cache.absolute()),
             "labels": None if labels is None else str(labels.absolute()),
+            "unlisted": _unlisted(images, dataset, config),
             "dataset": {
                 "name": dataset.name,
                 "classes": list(dataset.class_names),
@@ -80,6 +84,10 @@ def _config(folder: Path, images: Path, labels: Path | None, settings: list[str]
     # Absolute, so that every later command finds them from wherever it is given; a set of medmnist is no path.
     path = images.absolute() if images.exists() else images
     own = [f"data.path={path}"]
+    said = {setting.partition("=")[0].strip() for setting in settings}
+    twice = said & {"data.path", "data.image_root", "out"}
+    if twice:
+        raise ConfigError(f"{name_some(sorted(twice))} is said by --images, --labels and DIR already: leave it out")
     if labels is not None and images.is_dir():
         own = [f"data.path={labels.absolute()}", "data.format=csv", f"data.image_root={path}"]
     config = load_config(None, [*own, *settings])
@@ -113,6 +121,15 @@ def _labels_of(file: Path, ids: list[str], dataset: Dataset, config: Config) -> 
     return [label_of[name] for name in ids]
 
 
+def _unlisted(images: Path, dataset: Dataset, config: Config) -> int:
+    """How many images in the folder `images` a table of labels beside it does not name."""
+    if config.data.format != "csv" or not images.is_dir():
+        return 0
+    named = {os.path.realpath(source) for source in dataset.sources.tolist()}
+    files = [file for file in walk(images).files if file.suffix.lower() in IMAGE_SUFFIXES]
+    return sum(os.path.realpath(file) not in named for file in files)
+
+
 def _check_url(text: str) -> None:
     """ConfigError unless `text` is the URL of a PostgreSQL without a password: it is kept in a file."""
     from sqlalchemy.engine import make_url
@@ -120,7 +137,7 @@ def _check_url(text: str) -> None:
 
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         url = None
     if url is None or url.get_backend_name() != "postgresql":
         raise ConfigError(f"--db takes postgresql+psycopg://user@host/name, not {text!r}; without it a file is made")

@@ -52,6 +52,8 @@ def export_labels(project: Project, out: Path, form: str) -> int:
     sources = [project.config.data.path, project.config.data.metadata, project.state.get("labels")]
     if out.exists() and any(each is not None and Path(each).exists() and out.samefile(each) for each in sources):
         raise RunError(f"{out} holds the images or labels of the project: give another file with --out")
+    if out.is_dir():
+        raise RunError(f"{out} is a folder: give a file with --out")
     if out.absolute().is_relative_to(project.folder.absolute()):
         raise RunError(f"{out} lies in the project folder: give a file outside of it with --out")
     if not project.rounds:
@@ -61,6 +63,8 @@ def export_labels(project: Project, out: Path, form: str) -> int:
         for rows in _batches(project):
             write(rows)
             count += len(rows)
+        if count != project.state["dataset"]["items"]:
+            raise RunError(f"the scores of {project.folder} hold {count} items, not all: restore them from a copy")
     return count
 
 
@@ -82,18 +86,28 @@ FORMATS = {"csv": _csv, "parquet": _parquet}
 
 
 def _batches(project: Project) -> Iterator[list[Row]]:
-    scores = pq.ParquetFile(round_file(project.folder, "scores", len(project.rounds) - 1))
+    path = round_file(project.folder, "scores", len(project.rounds) - 1)
     names = project.store.classes
     events = _ByItem(project.store.all_reads())
     # After the reads, whose stream is of one moment: nobody in it is missing.
     readers = {reader.id: reader.name for reader in project.store.readers()}
     position = 0
-    for batch in scores.iter_batches(ROWS_AT_ONCE):
+    for batch in _scores(path):
         rows = []
-        for scored in batch.to_pylist():
+        for scored in batch:
             rows.append(_row(scored, events.of(position), names, readers))
             position += 1
         yield rows
+
+
+def _scores(path: Path) -> Iterator[list[Row]]:
+    """The rows of a file of scores; RunError where it is lost or damaged."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE):
+                yield batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path}, the scores of a round, cannot be read ({error}); restore it from a copy") from None
 
 
 class _ByItem:

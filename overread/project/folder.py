@@ -5,7 +5,7 @@ which rounds are complete, and the database what people said.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,17 @@ from overread.progress import Reporter
 from overread.run import CONFIG, open_run
 from overread.store import Store
 
-__all__ = ["CANNOT_TELL", "DATABASE", "STATE", "Project", "check_config", "load_items", "open_project", "save_state"]
+__all__ = [
+    "CANNOT_TELL",
+    "DATABASE",
+    "STATE",
+    "Project",
+    "check_config",
+    "identity_of",
+    "load_items",
+    "open_project",
+    "save_state",
+]
 
 STATE = "project.json"
 DATABASE = "project.db"
@@ -99,11 +109,23 @@ def check_config(config: Config) -> None:
         )
 
 
+def identity_of(config: Config) -> str:
+    """A digest of what must not change once phase 1 is done; where the images lie may, for their digest is compared."""
+    moved = {"path": None, "image_root": None, "metadata": None, "test_path": None}
+    return config.model_copy(update={"data": config.data.model_copy(update=moved)}).identity()
+
+
 def load_items(project: Project, reporter: Reporter) -> tuple[Dataset, IntArray]:
     """The images of the project, and the given labels (N,) of its items, those of the training split.
 
     RunError where the images or their labels are not those with which the project began.
     """
+    images = project.config.data.path
+    if images is not None and images.is_absolute() and not images.exists():
+        raise RunError(
+            f"the images of the project are no longer at {images}: put them back, or their new place into "
+            f"{project.folder / CONFIG} (data: path, and image_root)"
+        )
     dataset = load_dataset(project.config.data, project.config.seed, reporter, needs_test=False)
     if dataset.digest != project.state["dataset"]["digest"]:
         raise RunError(
@@ -123,7 +145,21 @@ def _read_state(folder: Path) -> dict[str, Any]:
         state = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it from a copy") from None
-    needed: Sequence[str] = ("schema", "database", "dataset", "rounds", "cache", "checkpoint_seconds")
-    if not isinstance(state, dict) or state.get("schema") != 1 or any(key not in state for key in needed):
+    if not isinstance(state, dict) or state.get("schema") != 1:
         raise RunError(f"{path} is not of schema 1, the one that this version reads")
+    if not _is_whole(state):
+        raise RunError(f"{path} lacks parts that this version needs; restore it from a copy")
     return state
+
+
+def _is_whole(state: Mapping[str, Any]) -> bool:
+    rounds, dataset = state.get("rounds"), state.get("dataset")
+    if not isinstance(rounds, list) or not isinstance(dataset, dict):
+        return False
+    keys = ["database", "cache", "checkpoint_seconds", *(["config_id", "device", "choice", "notes"] if rounds else [])]
+    own = {"round", "items_read", "estimated_rate", "estimates"}
+    return (
+        all(key in state for key in keys)
+        and {"name", "classes", "items", "digest"} <= dataset.keys()
+        and all(isinstance(entry, dict) and own <= entry.keys() for entry in rounds)
+    )

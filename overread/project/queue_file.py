@@ -11,9 +11,8 @@ from overread.errors import RunError
 from overread.files import write_json, write_text
 from overread.results import round_file
 
-__all__ = ["DISPUTED", "asked_in", "read_queue", "table_file", "write_disputed", "write_queue"]
+__all__ = ["asked_in", "disputed_file", "read_queue", "table_file", "write_disputed", "write_queue"]
 
-DISPUTED = Path("queue") / "disputed.csv"
 HEAD = ["id", "image", "label", "comment"]
 
 
@@ -43,16 +42,22 @@ def asked_in(folder: Path, n_rounds: int) -> dict[int, int]:
 
 
 def write_disputed(folder: Path, n_rounds: int, positions: Iterable[int]) -> None:
-    """Write the table of the items at `positions`, for the one who decides; none where there are none."""
+    """Write the table of the items at `positions` after the last round, for the one who decides; none for no items.
+
+    Each round has its own: what somebody has filled in stays.
+    """
     where: dict[int, Sequence[str]] = {}
     for number in range(1, n_rounds + 1):
         queue = _read(folder, number)
         where.update(zip([*queue["audited"], *queue["chosen"]], queue["rows"], strict=True))
     rows = [where[position] for position in positions if position in where]
     if rows:
-        _write_table(folder / DISPUTED, rows)
-    else:
-        (folder / DISPUTED).unlink(missing_ok=True)
+        _write_table(disputed_file(folder, n_rounds), rows)
+
+
+def disputed_file(folder: Path, number: int) -> Path:
+    """The table of the items that are disputed after round `number`."""
+    return folder / "queue" / f"disputed-{number:03d}.csv"
 
 
 def table_file(folder: Path, number: int) -> Path:

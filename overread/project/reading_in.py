@@ -43,12 +43,16 @@ def import_reads(project: Project, file: Path, reader: str | None, *, adjudicate
     for name in dict.fromkeys(row.reader for row in rows):
         if name not in known:
             known[name] = project.store.add_reader(name).id
-    standing = {(read.item, read.reader, read.kind == "adjudication"): read for read in project.store.current_reads()}
+    # An adjudication takes the place of that of anybody, a read of one's own alone.
+    standing = {
+        (read.item, None if read.kind == "adjudication" else read.reader): read
+        for read in project.store.current_reads()
+    }
     rounds = asked_in(project.folder, len(project.store.rounds()))
     new = []
     for row in rows:
-        before = standing.get((row.item, known[row.reader], adjudicate))
-        if before is None or (before.kind, before.label) != (row.kind, row.label):
+        before = standing.get((row.item, None if adjudicate else known[row.reader]))
+        if before is None or not _says(before, row, known[row.reader]):
             new.append(_read(row, known[row.reader], rounds.get(row.item), before))
     project.store.record_all(new)
     return Imported(len(new), len(rows) - len(new), len(table.column("id", "id")) - len(rows))
@@ -62,10 +66,16 @@ class _Row(NamedTuple):
     comment: str
 
 
+def _says(before: StoredRead, row: _Row, reader: int) -> bool:
+    """Whether `before` says what the row says; a row without a comment leaves that of before."""
+    same = (before.kind, before.label, before.reader) == (row.kind, row.label, reader)
+    return same and row.comment in ("", before.comment)
+
+
 def _read(row: _Row, reader: int, number: int | None, before: StoredRead | None) -> Read:
     replaced = 0 if before is None else before.sequence
     return Read(
-        client_id=str(uuid5(NAMESPACE, f"{row.item}/{reader}/{row.kind}/{row.label}/{replaced}")),
+        client_id=str(uuid5(NAMESPACE, f"{row.item}/{reader}/{row.kind}/{row.label}/{replaced}/{row.comment}")),
         item=row.item,
         reader=reader,
         kind=row.kind,
@@ -98,9 +108,14 @@ def _rows(table: Table, project: Project, reader: str | None, adjudicate: bool) 
         )
     seen: set[tuple[str, str]] = set()
     for i, (name, label) in enumerate(zip(ids, labels, strict=True)):
-        if not label or (adjudicate and label == CANNOT_TELL):
+        if not label:
             continue
-        by = who[i] or reader
+        if adjudicate and label == CANNOT_TELL:
+            raise DataError(
+                f"who decides names a class, and '{name}' has '{CANNOT_TELL}': leave the label empty", [name]
+            )
+        # One person under one name, however it is spaced.
+        by = " ".join((who[i] or reader or "").split())
         if not by:
             raise DataError(f"row {i + 1} of {table.path} does not say who read: fill in `reader`, or give --reader")
         if (name, by) in seen:

@@ -1,6 +1,8 @@
 """Where a project stands, in words: what was read, how well readers agree, what is thought to be wrong still."""
 
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy as np
 from overread.arrays.agreement import krippendorff_alpha
 from overread.arrays.consensus import CANNOT_TELL
 from overread.project.folder import Project
-from overread.project.queue_file import DISPUTED
+from overread.project.queue_file import disputed_file
 from overread.project.snapshot import take_snapshot
 from overread.rng import generator
 from overread.store import StoredRead
@@ -34,7 +36,7 @@ def describe(project: Project) -> str:
 
 def next_step(project: Project) -> str:
     """One sentence with the command that comes next."""
-    folder = project.folder
+    folder = _quoted(project.folder)
     if not project.rounds:
         return f"Next: overread learn {folder}"
     rounds = project.store.rounds()
@@ -42,9 +44,14 @@ def next_step(project: Project) -> str:
         return f"Next: overread select {folder} --budget N, or overread export {folder} --out FILE.csv"
     done = project.store.progress(rounds[-1].number)
     return (
-        f"Round {rounds[-1].number}: {done.answered} of {done.wanted} reads, {done.finished} of {done.items} items "
-        f"done. Next: overread import {folder} FILE.csv --reader NAME, then overread update {folder}"
+        f"Round {rounds[-1].number}: {done.finished} of {done.items} items are read, {done.answered} reads. "
+        f"Next: overread import {folder} FILE.csv --reader NAME, then overread update {folder}"
     )
+
+
+def _quoted(path: Path) -> str:
+    """As a shell wants it."""
+    return shlex.quote(str(path))
 
 
 def _round_line(entry: dict[str, Any]) -> str:
@@ -88,10 +95,13 @@ def _reads(project: Project, standing: list[StoredRead]) -> Iterator[str]:
         if not np.isnan(alpha.value):
             yield f"Agreement of readers, Krippendorff's alpha: {alpha.value:.2f} ({alpha.low:.2f} to {alpha.high:.2f})"
     if len(snapshot.disputed):
-        yield (
-            f"{len(snapshot.disputed)} items are disputed, no label has more voices than any other: after the update "
-            f"decide in {project.folder / DISPUTED}, and `overread import {project.folder} {project.folder / DISPUTED} "
-            "--adjudicate --reader NAME`"
+        table = disputed_file(project.folder, len(project.rounds) - 1)
+        way = (
+            f"decide in {table}, and `overread import {_quoted(project.folder)} {_quoted(table)} --adjudicate --reader "
+            "NAME`"
+            if table.exists()
+            else "the update writes a table of them"
         )
+        yield f"{len(snapshot.disputed)} items are disputed, no label has more voices than any other: {way}"
     if len(snapshot.unclear):
         yield f"{len(snapshot.unclear)} items were read, and nobody could tell"

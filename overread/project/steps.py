@@ -23,7 +23,7 @@ from overread.mode import Settled, settle_for
 from overread.oracle import Read
 from overread.picks import audit, choose, next_reads
 from overread.progress import Reporter
-from overread.project.folder import Project, check_config, load_items, save_state
+from overread.project.folder import Project, check_config, identity_of, load_items, save_state
 from overread.project.queue_file import read_queue, write_disputed, write_queue
 from overread.project.snapshot import NOTHING, Snapshot, load_snapshot, save_snapshot, take_snapshot
 from overread.restoring import check_split
@@ -43,7 +43,7 @@ def learn_labels(project: Project, reporter: Reporter) -> dict[str, Any]:
     work = _begin(project, reporter)
     learner, phase1 = work.learner, work.learner.phase1
     project.state.update(
-        config_id=project.config.identity(),
+        config_id=identity_of(project.config),
         device=work.device,
         model=model_of(learner.config),
         choice=choice_of(work.settled, learner.config, phase1.trial),
@@ -103,11 +103,11 @@ def update_model(project: Project, reporter: Reporter, *, early: bool = False) -
             "imported meanwhile is learnt with them"
         )
     done = project.store.progress(number)
-    if done.answered < done.wanted and not early:
+    if done.finished < done.items and not early:
         raise RunError(
-            f"{done.wanted - done.answered} of the {done.wanted} reads of round {number} are missing: import them with "
-            f"`overread import {project.folder} FILE.csv`, or go on without them with `overread update "
-            f"{project.folder} --early`"
+            f"{done.items - done.finished} of the {done.items} items of round {number} have not all reads that were "
+            f"asked for: import them with `overread import {project.folder} FILE.csv`, or go on without them with "
+            f"`overread update {project.folder} --early`"
         )
     learner = _begin(project, reporter).learner
     before = _restored(project, learner, number - 1)
@@ -130,7 +130,7 @@ def _next_round(project: Project) -> int:
     """The number of the round that comes next, or is being read; RunError before phase 1, or after a change."""
     if not project.rounds:
         raise RunError(f"phase 1 comes first: `overread learn {project.folder}`")
-    if project.state["config_id"] != project.config.identity():
+    if project.state["config_id"] != identity_of(project.config):
         raise RunError(
             f"config.yaml of {project.folder} has changed since phase 1: put it back, or begin another project"
         )
@@ -183,7 +183,10 @@ def _with_reads(learner: Learner, snapshot: Snapshot) -> State:
 def _restored(project: Project, learner: Learner, number: int) -> State:
     """The state after round `number`; `learner` becomes what it was then."""
     tensors, _ = load_checkpoint(round_file(project.folder, "checkpoints", number, ".safetensors"))
-    snapshot = load_snapshot(round_file(project.folder, "snapshots", number))
+    path = round_file(project.folder, "snapshots", number)
+    snapshot = load_snapshot(path)
+    if len(snapshot.positions) != project.rounds[number]["items_read"]:
+        raise RunError(f"{path} is not that of round {number}: restore all files of {project.folder} from one copy")
     state = _with_reads(learner, snapshot)
     learner.unpack(tensors, state)
     return state._replace(presumed_clean=learner.presumed_clean(state))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from tiny import CLASSES, tiny_config
 
 from overread.data.dataset import load_dataset
@@ -22,7 +23,7 @@ from overread.progress import Silent
 from overread.project.begin import init_project
 from overread.project.export import export_labels
 from overread.project.folder import open_project
-from overread.project.queue_file import read_queue, table_file
+from overread.project.queue_file import disputed_file, read_queue, table_file
 from overread.project.reading_in import import_reads
 from overread.project.status import describe
 from overread.project.steps import learn_labels, select_items, update_model
@@ -172,7 +173,7 @@ def test_one_who_decides_ends_a_dispute(learnt: tuple[Path, dict[str, str]]) -> 
     imported(folder, answer(folder, 1, truth), "A")
     imported(folder, answer(folder, 1, truth, wrong=3), "B")
     updated(folder)
-    table = folder / "queue" / "disputed.csv"
+    table = disputed_file(folder, 1)
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert len(rows) == 3
     assert list(rows[0]) == ["id", "image", "label", "comment"]
@@ -180,6 +181,9 @@ def test_one_who_decides_ends_a_dispute(learnt: tuple[Path, dict[str, str]]) -> 
     with open_project(folder) as project:
         assert import_reads(project, table, "C", adjudicate=True).reads == 3
     assert "disputed" not in _status(folder)
+    for who in ("A", "C"):  # each decides anew, and the last one counts
+        with open_project(folder) as project:
+            assert import_reads(project, table, who, adjudicate=True).reads == 3
     found = {row["id"]: row for row in exported(folder)}
     assert all(found[row["id"]]["source"] == "adjudicated" for row in rows)
     assert all(found[row["id"]]["label"] == truth[row["id"]] for row in rows)
@@ -187,7 +191,8 @@ def test_one_who_decides_ends_a_dispute(learnt: tuple[Path, dict[str, str]]) -> 
     selected(folder)
     imported(folder, answer(folder, 2, truth))
     assert updated(folder)["items_read"] == before + len(queue_of(folder, 2))
-    assert not table.exists()
+    assert truth[rows[0]["id"]] in table.read_text()  # what was filled in stays
+    assert not disputed_file(folder, 2).exists()
 
 
 def queue_of(folder: Path, number: int) -> list[int]:
@@ -238,7 +243,7 @@ def test_a_reader_may_say_nothing_or_that_he_cannot_tell(learnt: tuple[Path, dic
     lines[2] = lines[2].split(",")[0] + ",,,"
     path.write_text("\n".join(lines) + "\n")
     assert imported(folder, path) == (len(queue) - 1, 1)
-    with pytest.raises(RunError, match=r"1 of the 7 reads of round 1 are missing: .* --early"):
+    with pytest.raises(RunError, match=r"1 of the 7 items of round 1 have not all reads .* --early"):
         updated(folder)
     entry = updated(folder, early=True)
     assert (entry["items_read"], entry["unclear"]) == (len(queue) - 2, 1)
@@ -283,7 +288,7 @@ def test_steps_out_of_order_say_what_comes_first(tmp_path: Path) -> None:
     selected(folder)
     with pytest.raises(RunError, match="round 1 is being read: finish it with `overread update"):
         selected(folder)
-    with pytest.raises(RunError, match="7 of the 7 reads of round 1 are missing"):
+    with pytest.raises(RunError, match="7 of the 7 items of round 1 have not all reads"):
         updated(folder)
     with open_project(folder, to_work=True) as project, pytest.raises(RunError, match=r"phase 1 of .* is done"):
         learn_labels(project, Silent())
@@ -467,3 +472,75 @@ def test_an_update_that_was_stopped_begins_anew_where_more_was_said(tmp_path: Pa
         updated(each)
     mine, other = (round_file(each, "scores", 1).read_bytes() for each in (folder, twin))
     assert mine == other
+
+
+def test_more_reads_of_some_items_do_not_stand_for_others(learnt: tuple[Path, dict[str, str]]) -> None:
+    folder, truth = learnt
+    selected(folder)
+    lines = answer(folder, 1, truth).read_text().splitlines()
+    half = folder.parent / "half.csv"
+    write_text(half, "\n".join(lines[:5]) + "\n")
+    for who in ("A", "B"):
+        assert imported(folder, half, who) == (4, 0)
+    with pytest.raises(RunError, match="3 of the 7 items"):
+        updated(folder)
+
+
+def test_a_comment_that_came_later_is_kept_and_a_name_has_no_spaces_around(learnt: tuple[Path, dict[str, str]]) -> None:
+    folder, truth = learnt
+    selected(folder)
+    table = answer(folder, 1, truth)
+    assert imported(folder, table, "Dr.  A ") == (7, 0)
+    lines = table.read_text().splitlines()
+    lines[1] += "at the margin"
+    write_text(table, "\n".join(lines) + "\n")
+    assert imported(folder, table, "Dr. A") == (1, 0)
+    assert imported(folder, table, "Dr. A") == (0, 0)
+    assert sum("at the margin" in row["reads"] for row in exported(folder)) == 1
+    with open_project(folder) as project:
+        assert [reader.name for reader in project.store.readers()] == ["Dr. A"]
+
+
+def test_images_may_move_and_damaged_files_are_named(learnt: tuple[Path, dict[str, str]]) -> None:
+    folder, _ = learnt
+    images = folder.parent / "tiny.npz"
+    moved = images.rename(images.with_name("moved.npz"))
+    with pytest.raises(RunError, match="the images of the project are no longer at"):
+        selected(folder)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("tiny.npz", "moved.npz"))
+    assert selected(folder)
+    scores = round_file(folder, "scores", 0)
+    pq.write_table(pq.read_table(scores).slice(0, 50), scores)
+    with pytest.raises(RunError, match="hold 50 items, not all"):
+        exported(folder)
+    scores.write_bytes(scores.read_bytes()[:100])
+    with pytest.raises(RunError, match="the scores of a round, cannot be read"):
+        exported(folder)
+    assert moved.exists()
+    state = json.loads((folder / "project.json").read_text())
+    for broken in ({**state, "dataset": {}}, {**state, "rounds": 5}, {"schema": 1}):
+        (folder / "project.json").write_text(json.dumps(broken))
+        with pytest.raises(RunError, match="lacks parts that this version needs"):
+            _status(folder)
+
+
+@pytest.mark.slow
+def test_a_folder_with_a_table_of_labels_tells_what_it_leaves_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = tmp_path / "scans of today"
+    images.mkdir()
+    lines = ["path,label"]
+    for i in range(24):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(images / f"{i}.png")
+        lines += [f"{i}.png,{'ab'[i % 2]}"] if i < 20 else []
+    write_text(tmp_path / "labels.csv", "\n".join(lines) + "\n")
+    study, table = str(tmp_path / "a study"), str(tmp_path / "labels.csv")
+    done = run_command("init", study, "--images", str(images), "--labels", table)
+    assert done.stdout.splitlines() == [
+        f"4 images have no row in {table} and are left out",
+        "20 images, classes a, b",
+        f"Next: overread learn '{study}'",
+    ], done.stderr
+    refused = run_command("init", study + "2", "--images", str(images), "--set", "data.path=elsewhere")
+    assert "'data.path' is said by --images" in " ".join(refused.stderr.split())

@@ -66,7 +66,7 @@ def read_table(path: Path) -> Table:
                     lines.append((last + 1, reader.line_num))
                 last = reader.line_num
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the table {path} cannot be read as UTF-8 text ({error})") from None
+        raise DataError(f"the table {path} cannot be read as UTF-8 text ({error}): save it as UTF-8") from None
     except csv.Error as error:
         raise DataError(f"the table {path} cannot be read from line {last + 1} on ({error}): {UNCLOSED}") from None
     if rows.pop() != [END]:
