@@ -52,9 +52,7 @@ class Referee:
         self, run: Path, number: int, task: Task, state: State, scores: Scores, phase1: Phase1
     ) -> None:
         """Write what one round says of every training item."""
-        said = score_columns(task, state, scores, phase1)
-        ids, given = said.pop("id"), said.pop("given")
-        columns = {"id": ids, "given": given, "reference": self._reference, **said}
+        columns = score_columns(task, state, scores, phase1, reference=self._reference)
         write_scores(round_file(run, "scores", number), columns, scores.probs)
 
     def write_test_scores(self, run: Path, number: int, test_probs: FloatArray) -> None:

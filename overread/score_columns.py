@@ -12,11 +12,14 @@ from overread.learn.task import Task
 __all__ = ["score_columns"]
 
 
-def score_columns(task: Task, state: State, scores: Scores, phase1: Phase1) -> dict[str, NDArray[Any]]:
-    """Columns (N,) by name, probabilities aside; nothing in them comes from a reference label."""
+def score_columns(
+    task: Task, state: State, scores: Scores, phase1: Phase1, **known: NDArray[Any]
+) -> dict[str, NDArray[Any]]:
+    """Columns (N,) by name, probabilities aside; nothing but those `known` comes from a reference label."""
     return {
         "id": task.ids,
         "given": task.given,
+        **known,
         "exported": scores.exported,
         "suggested": scores.suggested,
         "presumed_clean": state.presumed_clean,

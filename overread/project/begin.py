@@ -97,8 +97,7 @@ def _config(folder: Path, images: Path, labels: Path | None, settings: list[str]
 def _labels_of(file: Path, ids: list[str], dataset: Dataset, config: Config) -> list[int]:
     """The labels in the table `file` for the items `ids`; DataError where one has none, or several, or an odd one."""
     table = read_table(file)
-    if table.ragged:
-        raise DataError(f"{next(iter(table.ragged.values()))}; mend the table")
+    table.refuse_ragged()
     keys = table.column(config.data.id_column or "id", "data.id_column")
     texts = table.column(config.data.label_column, "data.label_column")
     twice = [key for key, count in Counter(keys).items() if count > 1]

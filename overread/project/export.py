@@ -16,7 +16,7 @@ from overread.files import atomic_path
 from overread.project.folder import Project
 from overread.project.snapshot import take_snapshot
 from overread.results import round_file
-from overread.store import StoredRead
+from overread.store import StoredRead, current_among
 
 __all__ = ["FORMATS", "export_labels"]
 
@@ -145,8 +145,7 @@ def _row(scored: Row, events: list[StoredRead], names: tuple[str, ...], readers:
 def _label_of(scored: Row, events: list[StoredRead], n_classes: int) -> tuple[int, str]:
     """The label of an item, and where it comes from."""
     if events:
-        replaced = {read.supersedes for read in events}
-        standing = [read for read in events if read.sequence not in replaced and read.kind not in ("skip", "undo")]
+        standing = current_among(events)
         agreed = take_snapshot((read._replace(item=0) for read in standing), 1, n_classes)
         if len(agreed.positions):
             decided = any(read.kind == "adjudication" for read in standing)

@@ -6,7 +6,7 @@ which rounds are complete, and the database what people said.
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,23 +64,17 @@ def open_project(folder: Path, *, to_work: bool = False) -> Iterator[Project]:
     """
     if not (folder / CONFIG).is_file() or not (folder / STATE).is_file():
         raise RunError(f"{folder} holds no project: begin one with `overread init {folder} --images PATH`")
-    if to_work:
-        with open_run(load_config(folder / CONFIG).model_copy(update={"out": folder})), _opened(folder) as project:
-            yield project
-        return
-    with _opened(folder) as project:
-        yield project
-
-
-@contextmanager
-def _opened(folder: Path) -> Iterator[Project]:
-    state = _read_state(folder)
-    config = load_config(folder / CONFIG)
-    cache = None if state["cache"] is None else Path(state["cache"])
-    here = {"out": folder, "checkpoint_seconds": state["checkpoint_seconds"]}
-    config = config.model_copy(update={**here, "data": config.data.model_copy(update={"cache": cache})})
-    with Store.open(state["database"] or folder / DATABASE) as store:
-        yield Project(folder, config, state, store)
+    config = load_config(folder / CONFIG).model_copy(update={"out": folder})
+    with open_run(config) if to_work else nullcontext():
+        # Only now: another step may have changed it before this one had the folder to itself.
+        state = _read_state(folder)
+        cache = None if state["cache"] is None else Path(state["cache"])
+        own = {
+            "checkpoint_seconds": state["checkpoint_seconds"],
+            "data": config.data.model_copy(update={"cache": cache}),
+        }
+        with Store.open(state["database"] or folder / DATABASE) as store:
+            yield Project(folder, config.model_copy(update=own), state, store)
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:

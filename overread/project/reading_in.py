@@ -87,8 +87,7 @@ def _read(row: _Row, reader: int, number: int | None, before: StoredRead | None)
 
 
 def _rows(table: Table, project: Project, reader: str | None, adjudicate: bool) -> Iterator[_Row]:
-    if table.ragged:
-        raise DataError(f"{next(iter(table.ragged.values()))}; mend the table")
+    table.refuse_ragged()
     ids, labels = table.column("id", "id"), table.column("label", "label")
     who = table.columns.get("reader", [""] * len(ids))
     comments = table.columns.get("comment", [""] * len(ids))

@@ -18,7 +18,7 @@ from overread.errors import RunError
 from overread.files import write_table
 from overread.store import StoredRead
 
-__all__ = ["NOTHING", "Snapshot", "load_snapshot", "save_snapshot", "take_snapshot"]
+__all__ = ["NOTHING", "Snapshot", "load_snapshot", "opinions_among", "save_snapshot", "take_snapshot"]
 
 
 class Snapshot(NamedTuple):
@@ -39,24 +39,29 @@ class Snapshot(NamedTuple):
 NOTHING = Snapshot(*(np.empty(0, dtype=np.int64) for _ in Snapshot._fields))
 
 
+def opinions_among(reads: Iterable[StoredRead]) -> tuple[IntArray, IntArray, IntArray]:
+    """Item, reader and label (R,) of the standing `reads` that are no adjudications, for `arrays.consensus`."""
+    rows = [
+        (read.item, read.reader, CANNOT_TELL if read.label is None else read.label)
+        for read in reads
+        if read.kind != "adjudication"
+    ]
+    item, reader, label = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    return item, reader, label
+
+
 def take_snapshot(reads: Iterable[StoredRead], n_items: int, n_classes: int) -> Snapshot:
     """The snapshot of the standing `reads`, in any order."""
-    item: list[int] = []
-    label: list[int] = []
-    decided: dict[int, int] = {}
+    reads = list(reads)
+    item, _, label = opinions_among(reads)
+    votes = count_votes(item, label, n_items, n_classes)
+    agreed = majority(votes)
     first: dict[int, int] = {}
     for read in reads:
         first[read.item] = min(first.get(read.item, read.round or 0), read.round or 0)
         if read.kind == "adjudication":
             assert read.label is not None
-            decided[read.item] = read.label
-        else:
-            item.append(read.item)
-            label.append(CANNOT_TELL if read.label is None else read.label)
-    votes = count_votes(np.array(item, dtype=np.int64), np.array(label, dtype=np.int64), n_items, n_classes)
-    agreed = majority(votes)
-    for position, said in decided.items():
-        agreed[position] = said
+            agreed[read.item] = read.label
     seen: BoolArray = np.zeros(n_items, dtype=bool)
     seen[list(first)] = True
     positions = np.flatnonzero(agreed != CANNOT_TELL)

@@ -1,6 +1,7 @@
 """Where a project stands, in words: what was read, how well readers agree, what is thought to be wrong still."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from overread.arrays.agreement import krippendorff_alpha
 from overread.arrays.consensus import CANNOT_TELL
 from overread.project.folder import Project
 from overread.project.queue_file import disputed_file
-from overread.project.snapshot import take_snapshot
+from overread.project.snapshot import opinions_among, take_snapshot
 from overread.rng import generator
 from overread.store import StoredRead
 
@@ -80,18 +81,14 @@ def _reads(project: Project, standing: list[StoredRead]) -> Iterator[str]:
     n_items, n_classes = project.state["dataset"]["items"], len(project.store.classes)
     names = {reader.id: reader.name for reader in project.store.readers()}
     snapshot = take_snapshot(standing, n_items, n_classes)
-    opinions = [read for read in standing if read.kind != "adjudication"]
-    for reader, name in names.items():
-        own = [read for read in opinions if read.reader == reader]
-        if own:
-            unsure = sum(read.label is None for read in own)
-            yield f"{name}: {len(own)} reads" + (f", {unsure} of them cannot tell" if unsure else "")
-    if len({read.reader for read in opinions}) > 1:
-        place = {reader: index for index, reader in enumerate(names)}
-        item = np.array([read.item for read in opinions], dtype=np.int64)
-        reader_of = np.array([place[read.reader] for read in opinions], dtype=np.int64)
-        label = np.array([CANNOT_TELL if read.label is None else read.label for read in opinions], dtype=np.int64)
-        alpha = krippendorff_alpha(item, reader_of, label, n_items, len(names), n_classes, generator(0, "agreement"))
+    item, reader, label = opinions_among(standing)
+    n_reads, n_unsure = Counter(reader.tolist()), Counter(reader[label == CANNOT_TELL].tolist())
+    for who, name in names.items():
+        if n_reads[who]:
+            unsure = f", {n_unsure[who]} of them cannot tell" if n_unsure[who] else ""
+            yield f"{name}: {n_reads[who]} reads{unsure}"
+    if len(n_reads) > 1:
+        alpha = krippendorff_alpha(item, reader, label, n_items, max(names) + 1, n_classes, generator(0, "agreement"))
         if not np.isnan(alpha.value):
             yield f"Agreement of readers, Krippendorff's alpha: {alpha.value:.2f} ({alpha.low:.2f} to {alpha.high:.2f})"
     if len(snapshot.disputed):

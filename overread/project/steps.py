@@ -119,10 +119,10 @@ def update_model(project: Project, reporter: Reporter, *, early: bool = False) -
     checkpointer = Checkpointer(path, project.config.checkpoint_seconds, f"round {number}, labels {said}")
     seconds = learner.update(state, number, checkpointer, reporter)
     state = state._replace(presumed_clean=learner.presumed_clean(state))
+    write_disputed(project.folder, number, snapshot.disputed.tolist())
     entry = _finish(project, learner, state, snapshot, number, seconds)
     checkpointer.clear()
     project.store.close_round(number)
-    write_disputed(project.folder, number, snapshot.disputed.tolist())
     return entry
 
 

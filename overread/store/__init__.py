@@ -13,6 +13,7 @@ from overread.store.records import (
     Round,
     StoredRead,
 )
+from overread.store.standing import current_among
 from overread.store.store import Store
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "Round",
     "Store",
     "StoredRead",
+    "current_among",
 ]

@@ -1,12 +1,14 @@
 """Which reads stand, and where each reader stands with an item of a round."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, FromClause, bindparam, exists, select
 
+from overread.store.records import StoredRead
 from overread.store.schema import reads
 
-__all__ = ["ANSWERS", "Standing", "current", "has_leader", "standing", "superseded"]
+__all__ = ["ANSWERS", "Standing", "current", "current_among", "has_leader", "standing", "superseded"]
 
 ANSWERS = ("label", "cannot-tell")
 """Kinds that are an opinion of a reader and take one of an item's places."""
@@ -24,6 +26,12 @@ def superseded(table: FromClause) -> ColumnElement[bool]:
 def current(table: FromClause) -> ColumnElement[bool]:
     """Whether the read in a row of `table` stands: an opinion or an adjudication that nothing supersedes."""
     return table.c.kind.in_((*ANSWERS, "adjudication")) & ~superseded(table)
+
+
+def current_among(events: Sequence[StoredRead]) -> list[StoredRead]:
+    """Those of all events of an item that stand: `current`, for who has them at hand."""
+    replaced = {event.supersedes for event in events}
+    return [each for each in events if each.kind in (*ANSWERS, "adjudication") and each.sequence not in replaced]
 
 
 _EVENTS = (

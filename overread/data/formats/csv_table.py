@@ -113,8 +113,7 @@ def _groups(table: Table, values: Sequence[str], config: DataConfig, problems: d
     if config.metadata is None or config.group_column in table.columns:
         return table.column(config.group_column, "data.group_column")
     second = read_table(config.metadata)
-    if second.ragged:
-        raise DataError(next(iter(second.ragged.values())))
+    second.refuse_ragged()
     keys = second.column(config.metadata_key, "data.metadata_key")
     group_of: dict[str, str] = {}
     for key, group in zip(keys, second.column(config.group_column, "data.group_column"), strict=True):

@@ -36,6 +36,11 @@ class Table:
             raise DataError(f"{self.path} has no column {name!r} ({key}): {known}")
         return self.columns[name]
 
+    def refuse_ragged(self) -> None:
+        """DataError for the first row whose fields may stand in the wrong columns, if there is one."""
+        if self.ragged:
+            raise DataError(f"{next(iter(self.ragged.values()))}; mend the table")
+
     def line_breaks(self, names: Collection[str | None]) -> dict[int, str]:
         """Rows with a line break in one of the columns `names`, which one quote too few has brought there."""
         return {
