@@ -30,6 +30,7 @@ __all__ = [
     "identity_of",
     "load_items",
     "open_project",
+    "read_state",
     "save_state",
 ]
 
@@ -67,7 +68,7 @@ def open_project(folder: Path, *, to_work: bool = False) -> Iterator[Project]:
     config = load_config(folder / CONFIG).model_copy(update={"out": folder})
     with open_run(config) if to_work else nullcontext():
         # Only now: another step may have changed it before this one had the folder to itself.
-        state = _read_state(folder)
+        state = read_state(folder)
         cache = None if state["cache"] is None else Path(state["cache"])
         own = {
             "checkpoint_seconds": state["checkpoint_seconds"],
@@ -133,7 +134,8 @@ def load_items(project: Project, reporter: Reporter) -> tuple[Dataset, IntArray]
     return dataset, np.array([item.given for item in items], dtype=np.int64)
 
 
-def _read_state(folder: Path) -> dict[str, Any]:
+def read_state(folder: Path) -> dict[str, Any]:
+    """What `project.json` of the project in `folder` holds; RunError where it is damaged."""
     path = folder / STATE
     try:
         state = json.loads(path.read_text(encoding="utf-8"))

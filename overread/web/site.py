@@ -1,0 +1,47 @@
+"""What the server of one project holds: the database, the settings of the server, and its keys."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from overread.config import Config
+from overread.project.folder import open_project, read_state
+from overread.store import Round, Store
+from overread.web.tokens import Tokens, load_secret
+
+__all__ = ["Site", "open_site"]
+
+
+class Site(NamedTuple):
+    """The server of one project."""
+
+    folder: Path
+    config: Config
+    store: Store
+    tokens: Tokens
+    log_in: bool
+    """Whether who reads must give a password."""
+    assisted: bool
+    """Whether readers see the given label and what the model suggests."""
+    lease_seconds: float
+    """How long an image that was handed out is kept for its reader."""
+
+    def state(self) -> Mapping[str, Any]:
+        """What `project.json` holds now: steps of the project go on beside the server."""
+        return read_state(self.folder)
+
+    def round(self) -> Round | None:
+        """The round that is being read; None where there is none."""
+        rounds = self.store.rounds()
+        return rounds[-1] if rounds and rounds[-1].open else None
+
+
+@contextmanager
+def open_site(
+    folder: Path, *, log_in: bool = False, assisted: bool = False, lease_seconds: float = 900.0
+) -> Iterator[Site]:
+    """The site of the project in `folder`; errors as of `open_project`."""
+    tokens = Tokens(load_secret(folder))
+    with open_project(folder) as project:
+        yield Site(folder, project.config, project.store, tokens, log_in, assisted, lease_seconds)

@@ -1,0 +1,83 @@
+"""What the server signs and encrypts: ids of items, sessions, and the proof that a request comes from the page."""
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from overread.errors import RunError
+
+__all__ = ["Tokens", "load_secret"]
+
+N_BYTES = 32
+KEY = "session.key"
+
+
+def load_secret(folder: Path) -> bytes:
+    """The secret of the project in `folder`, made where there is none: sessions outlive a server that is killed."""
+    path = folder / KEY
+    try:
+        # Linked into place whole: of several servers that begin at once all have the same one.
+        temporary = path.with_name(f".{KEY}.{secrets.token_hex(8)}.tmp")
+        if not path.exists():
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(secrets.token_bytes(N_BYTES))
+                stream.flush()
+                os.fsync(stream.fileno())
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                pass
+            finally:
+                temporary.unlink()
+        secret = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}, the key of the server, cannot be used ({error.strerror or error})") from None
+    if len(secret) != N_BYTES:
+        raise RunError(f"{path}, the key of the server, is damaged: remove it, and everybody signs in again")
+    return secret
+
+
+class Tokens:
+    """The signatures of one project; those of another one mean nothing here."""
+
+    def __init__(self, secret: bytes) -> None:
+        def key(purpose: str, size: int) -> bytes:
+            return hashlib.blake2b(purpose.encode(), key=secret, digest_size=size).digest()
+
+        self._items = AESSIV(key("items", 64))
+        self._sessions = Fernet(base64.urlsafe_b64encode(key("sessions", 32)))
+        self._proofs = key("proofs", 32)
+
+    def item_id(self, position: int) -> str:
+        """The id of the item at `position` on the page: always the same one, which says nothing about the item."""
+        return base64.urlsafe_b64encode(self._items.encrypt(position.to_bytes(8, "big"), [])).decode()
+
+    def position(self, item_id: str) -> int | None:
+        """The position of the item with this id; None for an id that this project never gave."""
+        try:
+            return int.from_bytes(self._items.decrypt(base64.urlsafe_b64decode(item_id.encode()), []), "big")
+        except (InvalidTag, ValueError):
+            return None
+
+    def session(self, content: str) -> str:
+        """`content`, encrypted and signed, with the time."""
+        return self._sessions.encrypt(content.encode()).decode()
+
+    def content(self, session: str, seconds: int) -> str | None:
+        """The content of a session that is no older than so many seconds; None for any other."""
+        try:
+            return self._sessions.decrypt(session.encode(), ttl=seconds).decode()
+        except (InvalidToken, ValueError):
+            return None
+
+    def proof(self, session: str) -> str:
+        """What a page of this session sends with everything that it changes."""
+        return hmac.new(self._proofs, session.encode(), hashlib.sha256).hexdigest()
