@@ -48,12 +48,15 @@ class DeepImage:
         if self.grey is None:
             assert self.colour is not None
             return self.colour
+        return np.repeat(self.shades()[:, :, None], 3, axis=2)
+
+    def shades(self) -> NDArray[np.uint8]:
+        """(H, W), one channel of `rgb` of an image that is grey."""
+        assert self.grey is not None
         if self.curve is None:
-            shades = windowed(self.grey, self.centre, self.width, self.invert)
-        else:
-            shades = self.curve[self.grey]
-            shades = 255 - shades if self.invert else shades
-        return np.repeat(shades[:, :, None], 3, axis=2)
+            return windowed(self.grey, self.centre, self.width, self.invert)
+        shades = self.curve[self.grey]
+        return 255 - shades if self.invert else shades
 
 
 def colour_image(pixels: NDArray[np.uint8]) -> DeepImage:

@@ -1,13 +1,14 @@
 """What the server of one project holds: the database, the settings of the server, and its keys."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from overread.config import Config
 from overread.project.folder import open_project, read_state
 from overread.store import Round, Store
+from overread.web.pictures import Pictures
 from overread.web.tokens import Tokens, load_secret
 
 __all__ = ["Site", "open_site"]
@@ -26,6 +27,7 @@ class Site(NamedTuple):
     """Whether readers see the given label and what the model suggests."""
     lease_seconds: float
     """How long an image that was handed out is kept for its reader."""
+    pictures: Pictures
 
     def state(self) -> Mapping[str, Any]:
         """What `project.json` holds now: steps of the project go on beside the server."""
@@ -43,5 +45,5 @@ def open_site(
 ) -> Iterator[Site]:
     """The site of the project in `folder`; errors as of `open_project`."""
     tokens = Tokens(load_secret(folder))
-    with open_project(folder) as project:
-        yield Site(folder, project.config, project.store, tokens, log_in, assisted, lease_seconds)
+    with open_project(folder) as project, closing(Pictures(project.config.data, project.store)) as pictures:
+        yield Site(folder, project.config, project.store, tokens, log_in, assisted, lease_seconds, pictures)
