@@ -1,22 +1,83 @@
 """Where a project stands, in words: what was read, how well readers agree, what is thought to be wrong still."""
 
 import shlex
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from overread.arrays.agreement import krippendorff_alpha
-from overread.arrays.consensus import CANNOT_TELL
+from overread.arrays import IntArray
+from overread.arrays.agreement import Agreement, krippendorff_alpha
+from overread.arrays.consensus import CANNOT_TELL, consensus_of_others
 from overread.project.folder import Project
 from overread.project.queue_file import disputed_file
 from overread.project.snapshot import opinions_among, take_snapshot
 from overread.rng import generator
-from overread.store import StoredRead
+from overread.store import Store
 
-__all__ = ["describe", "next_step"]
+__all__ = ["ReaderSaid", "Said", "describe", "next_step", "what_was_said"]
+
+
+class ReaderSaid(NamedTuple):
+    """What stands of one reader."""
+
+    name: str
+    reads: int
+    cannot_tell: int
+    """Of them."""
+    with_others: float | None
+    """The share of his labels that all others agree with, of those on whose item they agree; None where there is no
+    such item."""
+
+
+class Said(NamedTuple):
+    """What stands of all reads."""
+
+    readers: list[ReaderSaid]
+    """Those who have any, in the order in which they came."""
+    agreement: Agreement | None
+    """Krippendorff's alpha; None for one reader, and where it is not defined."""
+    disputed: int
+    """Items that were read, and on whose label readers do not agree."""
+    unclear: int
+    """Items of which all who read them said that they cannot tell."""
+
+
+def what_was_said(store: Store) -> Said | None:
+    """How much was read, and how well readers agree; None where nothing stands.
+
+    Time and memory grow with the reads, not with the items.
+    """
+    standing = list(store.current_reads())
+    if not standing:
+        return None
+    # After the reads: nobody in them is missing.
+    names = {reader.id: reader.name for reader in store.readers()}
+    # Numbered anew, so that arrays have rows for items that were read alone.
+    row = {item: i for i, item in enumerate(dict.fromkeys(read.item for read in standing))}
+    standing = [read._replace(item=row[read.item]) for read in standing]
+    shape = len(row), max(names) + 1, len(store.classes)
+    snapshot = take_snapshot(standing, len(row), len(store.classes))
+    item, reader, label = opinions_among(standing)
+    others = consensus_of_others(item, reader, label, *shape)
+    alpha = krippendorff_alpha(item, reader, label, *shape, generator(0, "agreement"))
+    return Said(
+        [
+            _said_by(name, label[reader == who], others[reader == who])
+            for who, name in names.items()
+            if (reader == who).any()
+        ],
+        None if np.isnan(alpha.value) else alpha,
+        len(snapshot.disputed),
+        len(snapshot.unclear),
+    )
+
+
+def _said_by(name: str, label: IntArray, others: IntArray) -> ReaderSaid:
+    both = (label != CANNOT_TELL) & (others != CANNOT_TELL)
+    agreed = float((label == others)[both].mean()) if both.any() else None
+    return ReaderSaid(name, len(label), int((label == CANNOT_TELL).sum()), agreed)
 
 
 def describe(project: Project) -> str:
@@ -29,9 +90,9 @@ def describe(project: Project) -> str:
         lines += ["", "round  items read  wrong labels left (90 %)     right labels (90 %)         macro-F1 (90 %)"]
         lines += [_round_line(entry) for entry in project.rounds]
         lines.append(_trust(project.rounds[-1], audited=bool(project.config.active.audit)))
-    standing = list(project.store.current_reads())
-    if standing:
-        lines += ["", *_reads(project, standing)]
+    said = what_was_said(project.store)
+    if said is not None:
+        lines += ["", *_read_lines(project, said)]
     return "\n".join([*lines, "", next_step(project)])
 
 
@@ -77,21 +138,14 @@ def _trust(entry: dict[str, Any], audited: bool) -> str:
     return f"No truth is known here: the figures rest on {read} items that were read, and on the model.{more}"
 
 
-def _reads(project: Project, standing: list[StoredRead]) -> Iterator[str]:
-    n_items, n_classes = project.state["dataset"]["items"], len(project.store.classes)
-    names = {reader.id: reader.name for reader in project.store.readers()}
-    snapshot = take_snapshot(standing, n_items, n_classes)
-    item, reader, label = opinions_among(standing)
-    n_reads, n_unsure = Counter(reader.tolist()), Counter(reader[label == CANNOT_TELL].tolist())
-    for who, name in names.items():
-        if n_reads[who]:
-            unsure = f", {n_unsure[who]} of them cannot tell" if n_unsure[who] else ""
-            yield f"{name}: {n_reads[who]} reads{unsure}"
-    if len(n_reads) > 1:
-        alpha = krippendorff_alpha(item, reader, label, n_items, max(names) + 1, n_classes, generator(0, "agreement"))
-        if not np.isnan(alpha.value):
-            yield f"Agreement of readers, Krippendorff's alpha: {alpha.value:.2f} ({alpha.low:.2f} to {alpha.high:.2f})"
-    if len(snapshot.disputed):
+def _read_lines(project: Project, said: Said) -> Iterator[str]:
+    for one in said.readers:
+        unsure = f", {one.cannot_tell} of them cannot tell" if one.cannot_tell else ""
+        yield f"{one.name}: {one.reads} reads{unsure}"
+    alpha = said.agreement
+    if alpha is not None:
+        yield f"Agreement of readers, Krippendorff's alpha: {alpha.value:.2f} ({alpha.low:.2f} to {alpha.high:.2f})"
+    if said.disputed:
         table = disputed_file(project.folder, len(project.rounds) - 1)
         way = (
             f"decide in {table}, and `overread import {_quoted(project.folder)} {_quoted(table)} --adjudicate --reader "
@@ -99,6 +153,6 @@ def _reads(project: Project, standing: list[StoredRead]) -> Iterator[str]:
             if table.exists()
             else "the update writes a table of them"
         )
-        yield f"{len(snapshot.disputed)} items are disputed, no label has more voices than any other: {way}"
-    if len(snapshot.unclear):
-        yield f"{len(snapshot.unclear)} items were read, and nobody could tell"
+        yield f"{said.disputed} items are disputed, no label has more voices than any other: {way}"
+    if said.unclear:
+        yield f"{said.unclear} items were read, and nobody could tell"

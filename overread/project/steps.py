@@ -8,6 +8,7 @@ import hashlib
 import time
 from typing import Any, NamedTuple
 
+from overread.arrays.rows import RowArray
 from overread.data.dataset import Dataset
 from overread.errors import ConfigError, RunError
 from overread.estimates import round_estimates
@@ -18,11 +19,13 @@ from overread.learn.device import set_threads
 from overread.learn.learners import Learner, State, begin_learning, untouched
 from overread.learn.phase1 import UNINFORMED
 from overread.learn.processes import launched_processes, number_launched
+from overread.learn.task import Task
 from overread.learn.training import Checkpointer
 from overread.mode import Settled, settle_for
 from overread.oracle import Read
 from overread.picks import audit, choose, next_reads
 from overread.progress import Reporter
+from overread.project.features import write_features
 from overread.project.folder import Project, check_config, identity_of, load_items, save_state
 from overread.project.queue_file import read_queue, write_disputed, write_queue
 from overread.project.snapshot import NOTHING, Snapshot, load_snapshot, save_snapshot, take_snapshot
@@ -49,6 +52,9 @@ def learn_labels(project: Project, reporter: Reporter) -> dict[str, Any]:
         choice=choice_of(work.settled, learner.config, phase1.trial),
         notes=[] if phase1.informed else [UNINFORMED],
     )
+    embeddings = _embeddings_of(learner.task)
+    if embeddings is not None:
+        write_features(project.folder, embeddings)
     return _finish(project, learner, untouched(learner.task, phase1), NOTHING, 0, phase1.seconds)
 
 
@@ -171,6 +177,13 @@ def _begin(project: Project, reporter: Reporter) -> _Work:
     if project.rounds:
         check_split(project.folder, set(), learner.phase1)
     return _Work(dataset, learner, settled, device)
+
+
+def _embeddings_of(task: Task) -> RowArray | None:
+    """Of every item, in the order of positions; None where there are only those of some."""
+    if task.embeddings is not None:
+        return task.embeddings.train
+    return task.noise_features if len(task.noise_items) == task.train.n_items else None
 
 
 def _with_reads(learner: Learner, snapshot: Snapshot) -> State:

@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from overread import __version__
-from overread.web import images, session, work
+from overread.web import decisions, images, session, similar, state, work
 from overread.web.failures import add_failures
 from overread.web.site import Site
 
@@ -22,7 +22,7 @@ def make_app(site: Site) -> FastAPI:
     app = FastAPI(title="overread", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     app.state.site = site
     add_failures(app)
-    for part in (session, work, images):
+    for part in (session, work, images, similar, decisions, state):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=STATIC), "static")
 

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 from overread.config import Config
 from overread.project.folder import open_project, read_state
 from overread.store import Round, Store
+from overread.web.assistance import Assistance
+from overread.web.opinions import Opinions
+from overread.web.overview import Overview
 from overread.web.pictures import Pictures
 from overread.web.tokens import Tokens, load_secret
 
@@ -28,6 +31,9 @@ class Site(NamedTuple):
     lease_seconds: float
     """How long an image that was handed out is kept for its reader."""
     pictures: Pictures
+    opinions: Opinions
+    assistance: Assistance
+    overview: Overview
 
     def state(self) -> Mapping[str, Any]:
         """What `project.json` holds now: steps of the project go on beside the server."""
@@ -46,4 +52,16 @@ def open_site(
     """The site of the project in `folder`; errors as of `open_project`."""
     tokens = Tokens(load_secret(folder))
     with open_project(folder) as project, closing(Pictures(project.config.data, project.store)) as pictures:
-        yield Site(folder, project.config, project.store, tokens, log_in, assisted, lease_seconds, pictures)
+        yield Site(
+            folder,
+            project.config,
+            project.store,
+            tokens,
+            log_in,
+            assisted,
+            lease_seconds,
+            pictures,
+            Opinions(project.store),
+            Assistance(folder, project.store),
+            Overview(project.store),
+        )

@@ -164,7 +164,8 @@ def undo(site: Here, me: Me, which: Undo) -> Undone:
 
 
 def task_of(site: Site, lease: Lease) -> Task:
-    return Task(item=site.tokens.item_id(lease.item), until=lease.until, shown=Shown())
+    beside = site.assistance.of(lease.item) if site.assisted else {}
+    return Task(item=site.tokens.item_id(lease.item), until=lease.until, shown=Shown.model_validate(beside))
 
 
 def progress_of(site: Site, number: int, me: Reader) -> Progress:
