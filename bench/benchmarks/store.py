@@ -4,7 +4,6 @@ import atexit
 import random
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,24 +16,19 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 from measure import Benchmark, Seconds, Step
 
-from overread.config import load_config
-from overread.project.folder import save_state
-from overread.run import open_run
 from overread.store import Lease, Read, Reader, Store
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 from postgresql_server import Server, binaries
+from served import Served, asked, bare_project
 
 N_READERS = 20
 QUEUE = 10_000
 # A quick reader: half a second an image.
 PAUSE = (0.25, 0.75)
 LEASE = 600.0
-
-CLASSES = ["a", "b", "c"]
 
 Answer = Callable[[int], object]
 """Reader, counted from 0 -> stores his answer and finds his next item."""
@@ -89,12 +83,12 @@ def of_store(way: str, place: Callable[[Inputs], str], pauses: bool, served: boo
 
     def prepare(data: Inputs) -> Step:
         where = place(data)
-        store = Store.create(where, CLASSES)
         started = time.perf_counter()
-        store.add_items((f"item-{number}", number % 3) for number in range(data.n_items))
+        folder = bare_project(Path(data.folder.name) / f"project-{uuid4()}", data.n_items, where)
         added = time.perf_counter() - started
+        store = Store.open(where)
         readers = [store.add_reader(f"reader {number}") for number in range(N_READERS)]
-        door = by_server(data, where) if served else by_hand(store)
+        door = by_server(folder) if served else by_hand(store)
 
         def step() -> Seconds:
             # A round of its own, so that no step finds the queue as another one left it.
@@ -129,15 +123,15 @@ def by_hand(store: Store) -> Door:
     return door
 
 
-def by_server(data: Inputs, place: str) -> Door:
+def by_server(folder: Path) -> Door:
     """Readers with browsers: the server is a process of its own, and each of them keeps his connection."""
-    home = serve(project_around(data, place))
+    served = Served(folder)
+    atexit.register(served.stop)
 
     def door(number: int, readers: Sequence[Reader]) -> Answer:
         clients, held = [], []
         for reader in readers:
-            client = httpx.Client(base_url=home, timeout=60)
-            client.headers["X-Overread-Proof"] = asked(client, "session", {"name": reader.name})["proof"]
+            client = served.browser(reader.name)
             held.append(asked(client, "work", {"images": 1})["tasks"][0])
             clients.append(client)
 
@@ -150,38 +144,6 @@ def by_server(data: Inputs, place: str) -> Door:
         return answer
 
     return door
-
-
-def asked(client: httpx.Client, route: str, content: dict[str, Any]) -> dict[str, Any]:
-    """What the server answers."""
-    answer = client.post(f"/api/{route}", json=content)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def project_around(data: Inputs, place: str) -> Path:
-    """A project whose database is at `place`, and which has no images."""
-    folder = Path(data.folder.name) / f"project-{uuid4()}"
-    with open_run(load_config(settings=[f"out={folder}", f"data.path={folder}/absent.npz"])):
-        pass
-    dataset = {"name": "made", "classes": CLASSES, "items": data.n_items, "digest": ""}
-    own = {"database": place, "cache": None, "checkpoint_seconds": 60.0}
-    save_state(folder, {"schema": 1, **own, "labels": None, "dataset": dataset, "rounds": []})
-    return folder
-
-
-def serve(folder: Path) -> str:
-    """The address of a server of the project, which runs until this process ends."""
-    command = [sys.executable, "-m", "overread", "serve", str(folder), "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    atexit.register(server.kill)
-    assert server.stdout
-    for line in server.stdout:
-        address = next((word for word in line.split() if word.startswith("http://")), None)
-        if address:
-            return address.rstrip("/.,")
-    raise SystemExit("the server did not begin")
 
 
 def new_file(data: Inputs) -> str:
