@@ -89,14 +89,16 @@ def test_a_person_at_the_page_ends_where_a_simulation_ends(real_data: Callable[[
     for number in range(ROUNDS + 1):
         mine = pq.read_table(round_file(folder, "scores", number))
         theirs = pq.read_table(round_file(tmp_path / "run", "scores", number)).drop(["reference"])
-        assert mine.equals(theirs)
+        assert mine.column_names == theirs.column_names
+        for name in mine.column_names:
+            np.testing.assert_array_equal(mine[name].to_numpy(), theirs[name].to_numpy(), f"{number} {name}")
         # The same model has the same metrics on whatever it is tested on.
         own, other = (
             load_checkpoint(round_file(place, "checkpoints", number, ".safetensors"))[0]
             for place in (folder, tmp_path / "run")
         )
         assert own.keys() == other.keys()
-        assert all(np.array_equal(own[name], other[name], equal_nan=True) for name in own)
+        assert all(np.array_equal(np.asarray(own[name]), np.asarray(other[name]), equal_nan=True) for name in own)
     with open_project(folder) as project:
         export_labels(project, tmp_path / "out.csv", "csv")
     exported = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
