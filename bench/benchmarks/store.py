@@ -1,5 +1,6 @@
-"""Twenty readers at once on the database of reads: how long from an answer to the next item."""
+"""Twenty readers at once on the database of reads, by itself and behind the server: from an answer to the next item."""
 
+import atexit
 import random
 import sqlite3
 import statistics
@@ -7,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ from uuid import uuid4
 
 from measure import Benchmark, Seconds, Step
 
-from overread.store import Lease, Read, Store
+from overread.store import Lease, Read, Reader, Store
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 from postgresql_server import Server, binaries
+from served import Served, asked, bare_project
 
 N_READERS = 20
 QUEUE = 10_000
@@ -30,6 +32,9 @@ LEASE = 600.0
 
 Answer = Callable[[int], object]
 """Reader, counted from 0 -> stores his answer and finds his next item."""
+
+Door = Callable[[int, Sequence[Reader]], Answer]
+"""Number of a round that has just been opened, readers -> how they answer in it."""
 
 
 @dataclass
@@ -73,29 +78,23 @@ def load(data: Inputs, way: str, answer: Answer, pause: tuple[float, float]) -> 
     return Seconds(percentiles[98], cpu / len(times))
 
 
-def of_store(way: str, place: Callable[[Inputs], str], pauses: bool) -> Callable[[Inputs], Step]:
-    """A way by the product, in the database that `place` names."""
+def of_store(way: str, place: Callable[[Inputs], str], pauses: bool, served: bool = False) -> Callable[[Inputs], Step]:
+    """A way by the product, in the database that `place` names.  served: through the server of a project, over HTTP."""
 
     def prepare(data: Inputs) -> Step:
-        store = Store.create(place(data), ["a", "b", "c"])
+        where = place(data)
         started = time.perf_counter()
-        store.add_items((f"item-{number}", number % 3) for number in range(data.n_items))
+        folder = bare_project(Path(data.folder.name) / f"project-{uuid4()}", data.n_items, where)
         added = time.perf_counter() - started
-        readers = [store.add_reader(f"reader {number}").id for number in range(N_READERS)]
+        store = Store.open(where)
+        readers = [store.add_reader(f"reader {number}") for number in range(N_READERS)]
+        door = by_server(folder) if served else by_hand(store)
 
         def step() -> Seconds:
             # A round of its own, so that no step finds the queue as another one left it.
             number = store.open_round("random", data.queue).number
             before = sum(1 for _ in store.reads_since(0))
-            held: list[Lease | None] = [store.next_item(number, reader, LEASE) for reader in readers]
-
-            def answer(reader: int) -> None:
-                lease = held[reader]
-                assert lease, "the queue is too short for this benchmark"
-                read = Read(str(uuid4()), lease.item, lease.reader, "label", 1, number, "", {}, 0.5)
-                held[reader] = store.record_and_next(read, LEASE)[1]
-
-            took = load(data, way, answer, data.pause if pauses else (0.0, 0.0))
+            took = load(data, way, door(number, readers), data.pause if pauses else (0.0, 0.0))
             read = [(read.item, read.round) for read in store.reads_since(0)][before:]
             assert len(read) == len(set(read)) == N_READERS * data.n_answers, "a read is lost or doubled"
             data.notes[way]["seconds_to_add_items"] = added
@@ -105,6 +104,46 @@ def of_store(way: str, place: Callable[[Inputs], str], pauses: bool) -> Callable
         return step
 
     return prepare
+
+
+def by_hand(store: Store) -> Door:
+    """Readers who call the database themselves."""
+
+    def door(number: int, readers: Sequence[Reader]) -> Answer:
+        held: list[Lease | None] = [store.next_item(number, reader.id, LEASE) for reader in readers]
+
+        def answer(reader: int) -> None:
+            lease = held[reader]
+            assert lease, "the queue is too short for this benchmark"
+            read = Read(str(uuid4()), lease.item, lease.reader, "label", 1, number, "", {}, 0.5)
+            held[reader] = store.record_and_next(read, LEASE)[1]
+
+        return answer
+
+    return door
+
+
+def by_server(folder: Path) -> Door:
+    """Readers with browsers: the server is a process of its own, and each of them keeps his connection."""
+    served = Served(folder)
+    atexit.register(served.stop)
+
+    def door(number: int, readers: Sequence[Reader]) -> Answer:
+        clients, held = [], []
+        for reader in readers:
+            client = served.browser(reader.name)
+            held.append(asked(client, "work", {"images": 1})["tasks"][0])
+            clients.append(client)
+
+        def answer(reader: int) -> None:
+            task = held[reader]
+            said = {"client_id": str(uuid4()), "round": number, "item": task["item"], "kind": "label", "label": 1}
+            held[reader] = asked(clients[reader], "reads", {**said, "seconds": 0.5})["next"]
+            assert held[reader], "the queue is too short for this benchmark"
+
+        return answer
+
+    return door
 
 
 def new_file(data: Inputs) -> str:
@@ -120,8 +159,6 @@ def new_database(data: Inputs) -> str:
     programs = binaries()
     assert programs
     if not _servers:
-        import atexit
-
         _servers.append(Server(programs, durable=True))
         atexit.register(_servers[0].remove)
     return _servers[0].new_database()
@@ -175,9 +212,13 @@ def facts(data: Inputs) -> dict[str, Any]:
     }
 
 
-ALSO = {"SQLite, no pauses": of_store("SQLite, no pauses", new_file, False)}
+ALSO = {
+    "SQLite, no pauses": of_store("SQLite, no pauses", new_file, False),
+    "SQLite, served": of_store("SQLite, served", new_file, True, served=True),
+}
 if binaries():
     ALSO |= {
+        "PostgreSQL, served": of_store("PostgreSQL, served", new_database, True, served=True),
         "PostgreSQL": of_store("PostgreSQL", new_database, True),
         "PostgreSQL, no pauses": of_store("PostgreSQL, no pauses", new_database, False),
     }
