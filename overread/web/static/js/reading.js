@@ -1,0 +1,192 @@
+// The view in which images are read.
+
+import { commandButton, makeClassButtons, makeComment } from "./answers.js";
+import { announce, count, fill, h } from "./dom.js";
+import { Pace, Watch } from "./pace.js";
+import { picture } from "./pictures.js";
+import { openHelp, openSettings } from "./settings.js";
+import { makeSimilar } from "./similar.js";
+import { isTyping, makeTools, panByKey, runTool } from "./tools.js";
+import { Viewer } from "./viewer.js";
+
+/** Show the view in `root`; a function that ends it. */
+export function showReading(root, { about, keys, desk, place, bar }) {
+  const viewer = new Viewer();
+  const tools = makeTools(viewer, keys);
+  const pace = new Pace(place);
+  const watch = new Watch();
+  const comment = makeComment();
+  const similar = makeSimilar();
+  const buttons = makeClassButtons(about.classes, keys, (i) => answer("label", i));
+  const commands = [
+    commandButton(keys, "cannot-tell", "Cannot tell", () => answer("cannot-tell")),
+    commandButton(keys, "skip", "Skip", () => answer("skip")),
+    commandButton(keys, "undo", "Undo", undo),
+    commandButton(keys, "comment", "Comment", () => comment.open()),
+    commandButton(keys, "similar", "Similar", () => lookForSimilar()),
+  ];
+  const said = h("p", { class: "said", "aria-hidden": "true" });
+  const assist = h("dl", { class: "assist", hidden: true });
+  const empty = h("div", { class: "empty", role: "status" });
+  const side = h("section", { class: "side", "aria-label": "Answers" },
+    assist, buttons.element, h("div", { class: "commands" }, commands.map(({ button }) => button)), comment.element, said,
+    similar.element);
+  const place2 = h("div", { class: "place" }, viewer.element, empty, tools.element);
+  fill(root, h("main", { class: "reading" }, h("h1", { class: "unseen" }, "Read images"), place2, side));
+
+  let shownTask = null;
+  const ends = new AbortController();
+
+  /** Show the image that is first now. */
+  async function update() {
+    showProgress();
+    const task = desk.current;
+    if (task?.item === shownTask?.item && (task || !desk.asked)) return;
+    shownTask = task;
+    similar.reset();
+    comment.text = desk.before?.comment ?? "";
+    showAssistance();
+    if (!task) {
+      viewer.show(null);
+      enable(false);
+      showEnd();
+      return;
+    }
+    fill(empty);
+    await showPicture(task);
+  }
+
+  async function showPicture(task) {
+    // While it is not here nobody can answer: the answer would be about another image.
+    const slow = setTimeout(() => {
+      viewer.show(null);
+      fill(empty, h("p", {}, "The image is coming …"));
+    }, 150);
+    enable(false);
+    try {
+      const found = await picture(task.item);
+      if (shownTask !== task) return;
+      fill(empty);
+      viewer.show(found);
+      watch.start();
+      enable(true);
+    } catch (failure) {
+      if (shownTask === task) retry(task, failure);
+    } finally {
+      clearTimeout(slow);
+    }
+  }
+
+  function retry(task, failure) {
+    viewer.show(null);
+    // One that cannot be decoded must not stop the reader: he can skip it.
+    commands.forEach(({ button }) => (button.disabled = false));
+    fill(empty, h("p", {}, failure.message || "The image cannot be shown."),
+      h("p", { class: "hint" }, failure.passes ? "It is asked for again and again." : "Skip it, or try again."));
+    setTimeout(() => shownTask === task && !viewer.picture && !ends.signal.aborted && showPicture(task), 3000);
+  }
+
+  function enable(enabled) {
+    const before = desk.before;
+    buttons.update(enabled, before?.kind === "label" ? before.label : null, marks());
+    for (const { button } of commands) {
+      const action = button.dataset.command;
+      button.disabled = action === "undo" ? false : !enabled;
+      button.classList.toggle("before", before?.kind === action);
+    }
+    said.textContent = before ? "You took this answer back." : said.textContent;
+  }
+
+  function marks() {
+    const found = new Map();
+    const { given, suggested } = desk.current?.shown ?? {};
+    if (given) found.set(given, ["given"]);
+    if (suggested) found.set(suggested, [...(found.get(suggested) ?? []), "suggested"]);
+    return found;
+  }
+
+  function showAssistance() {
+    const { given, suggested } = desk.current?.shown ?? {};
+    assist.hidden = !given && !suggested;
+    fill(assist, given ? [h("dt", {}, "Given label"), h("dd", { dir: "auto" }, given)] : [],
+      suggested ? [h("dt", {}, "The model suggests"), h("dd", { dir: "auto" }, suggested)] : []);
+  }
+
+  function showProgress() {
+    const { progress } = desk;
+    bar.update(progress, pace.answersToday, progress
+      ? pace.left(Math.min(progress.items - progress.mine, progress.wanted - progress.answered)) : "");
+  }
+
+  function showEnd() {
+    const { progress, round, trouble } = desk;
+    if (trouble || !desk.asked) return fill(empty, h("p", {}, trouble ? "No image is here now." : "…"));
+    const others = progress?.reading ?? 0;
+    const title = round === null ? "There is nothing to read now" : "All done";
+    const more = round === null ? "No round is open. The page looks for a new one now and then."
+      : others ? `${count(others, "image")} ${others === 1 ? "is" : "are"} with other readers. If one comes back, it appears here.`
+        : "You have read everything that this round has for you. New images appear here by themselves.";
+    const today = pace.answersToday ? `${count(pace.answersToday, "answer")} today. Thank you.` : "";
+    fill(empty, h("h2", {}, title), h("p", {}, more), h("p", { class: "hint" }, today));
+    announce(`${title}. ${more}`);
+    return undefined;
+  }
+
+  function answer(kind, label = null) {
+    const unreadable = kind === "skip" && desk.current && !viewer.picture;
+    if (!desk.current || (shownTask !== desk.current) || !(viewer.picture?.item === desk.current.item || unreadable)) return;
+    const seconds = watch.seconds;
+    const name = { "cannot-tell": "Cannot tell", skip: "Skipped" }[kind] ?? about.classes[label];
+    if (label !== null) buttons.flash(label);
+    said.textContent = `Last answer: ${name}`;
+    announce(name);
+    if (kind !== "skip") pace.add(seconds);
+    desk.answer(kind, label, { comment: comment.text, seconds, similar: similar.shown });
+  }
+
+  async function undo() {
+    try {
+      const last = await desk.undo();
+      if (last && last.kind !== "skip") pace.takeBack();
+      said.textContent = last ? "You took this answer back." : "There is nothing to take back.";
+    } catch (failure) {
+      said.textContent = failure.message;
+    }
+    announce(said.textContent);
+    showProgress();
+  }
+
+  const lookForSimilar = () => viewer.picture && similar.open(viewer.picture.item);
+  const refresh = () => {
+    enable(Boolean(viewer.picture));
+    commands.forEach((each) => each.update());
+    tools.update();
+  };
+  const runs = {
+    skip: () => answer("skip"),
+    "cannot-tell": () => answer("cannot-tell"),
+    undo,
+    comment: () => viewer.picture && comment.open(),
+    similar: lookForSimilar,
+    help: () => openHelp(keys, () => {}),
+    settings: () => openSettings(keys, refresh),
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (isTyping(event)) return;
+    const action = keys.meaning(event);
+    const isTool = panByKey(event, viewer) || (action && runTool(action, viewer));
+    if (action || isTool) event.preventDefault();
+    // A key that is held down is one answer.
+    if (isTool || !action || event.repeat) return;
+    if (action.startsWith("class:")) answer("label", Number(action.slice(6)));
+    else runs[action]();
+  }, { signal: ends.signal });
+  bar.onhelp = runs.help;
+  bar.onsettings = runs.settings;
+  viewer.addEventListener("unreachable", () => (said.textContent = "The grey levels are not here yet: try again."));
+  desk.addEventListener("changed", update, { signal: ends.signal });
+  update();
+  desk.refill();
+  return () => ends.abort();
+}
