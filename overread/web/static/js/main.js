@@ -3,10 +3,12 @@
 import * as api from "./api.js";
 import { makeBanner } from "./banner.js";
 import { Desk } from "./desk.js";
+import { showDisagreements } from "./disagreements.js";
 import { count, fill, h } from "./dom.js";
 import { Keys } from "./keys.js";
 import { keep, recall } from "./memory.js";
 import { Outbox } from "./outbox.js";
+import { showProject } from "./project.js";
 import { showReading } from "./reading.js";
 import { applyScaling, applyTheme } from "./settings.js";
 import { showSignIn } from "./signin.js";
@@ -14,7 +16,8 @@ import { beReading } from "./tab.js";
 import { makeTop } from "./top.js";
 
 const page = document.getElementById("page");
-const VIEWS = [["read", "Read"]];
+const VIEWS = [["read", "Read"], ["disagreements", "Disagreements"], ["project", "Project"]];
+const SHOWS = { read: showReading, disagreements: showDisagreements, project: showProject };
 
 applyTheme();
 applyScaling();
@@ -75,11 +78,10 @@ async function enter(person, take = false) {
   const bar = makeTop(about, person, person.role === "owner" ? VIEWS : VIEWS.slice(0, 1), go, signOut);
   const banner = makeBanner(outbox, () => desk.trouble);
   const context = { about, person, place, keys: new Keys(about.name, about.classes), desk, outbox, bar };
-  const shows = { read: showReading };
   function go(view) {
     endView();
     bar.at(view);
-    endView = shows[view](body, context);
+    endView = SHOWS[view](body, context);
   }
   desk.addEventListener("changed", banner.update);
   for (const each of [outbox, desk]) each.addEventListener("signed-out", () => leave("signed out"));

@@ -3,8 +3,11 @@
 import { h } from "./dom.js";
 import { applyScaling } from "./settings.js";
 
+// Brightness and contrast of colours, in doublings, so that the middle is how the image came.
+const MOST = 1.5;
+
 /** Buttons and sliders for `viewer`; `run` does a command of the keys, as "reset". */
-export function makeTools(viewer, keys, extra = []) {
+export function makeTools(viewer, keys) {
   const button = (action, label, run, sign = label) => h("button", {
     type: "button", class: "tool", onclick: run, "aria-label": label, title: `${label}  ${keys.cap(action)}`,
   }, sign);
@@ -14,8 +17,8 @@ export function makeTools(viewer, keys, extra = []) {
   const reset = button("reset", "Reset", () => viewer.reset());
   const slider = (change) => h("input", { type: "range", oninput: ({ target }) => change(Number(target.value)) });
   const grey = () => viewer.grey;
-  const first = slider((value) => viewer.setLight(grey() ? { centre: value } : { brightness: value }));
-  const second = slider((value) => viewer.setLight(grey() ? { window: value } : { contrast: value }));
+  const first = slider((value) => viewer.setLight(grey() ? { centre: value } : { brightness: 2 ** value }));
+  const second = slider((value) => viewer.setLight(grey() ? { window: value } : { contrast: 2 ** value }));
   const names = [h("span"), h("span")];
   const set = (input, name, text, min, max, step, value) => {
     Object.assign(input, { min, max, step, value });
@@ -33,12 +36,12 @@ export function makeTools(viewer, keys, extra = []) {
         light.centre);
       set(second, names[1], "Window", 1, range, 1, light.window);
     } else {
-      set(first, names[0], "Brightness", 0.2, 3, 0.05, light.brightness);
-      set(second, names[1], "Contrast", 0.2, 3, 0.05, light.contrast);
+      set(first, names[0], "Brightness", -MOST, MOST, 0.05, Math.log2(light.brightness));
+      set(second, names[1], "Contrast", -MOST, MOST, 0.05, Math.log2(light.contrast));
     }
     invert.setAttribute("aria-pressed", String(light.invert));
     scaling.setAttribute("aria-pressed", String(document.documentElement.dataset.scaling === "smooth"));
-    reset.classList.toggle("on", viewer.isAdjusted || !viewer.fitted);
+    reset.disabled = !viewer.isAdjusted && viewer.fitted;
   }
 
   const element = h("div", { class: "tools", role: "group", "aria-label": "Tools for the image" },
@@ -47,7 +50,7 @@ export function makeTools(viewer, keys, extra = []) {
       button("zoom-in", "Zoom in", () => viewer.zoom(1.25), "+"),
       button("fit", "Fit", () => viewer.toggleFit())),
     h("div", { class: "group" }, h("label", {}, names[0], first), h("label", {}, names[1], second)),
-    h("div", { class: "group" }, invert, scaling, reset, ...extra));
+    h("div", { class: "group" }, invert, scaling, reset));
   viewer.addEventListener("changed", update);
   update();
   return { element, update };

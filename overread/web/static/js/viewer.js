@@ -46,10 +46,6 @@ export class Viewer extends EventTarget {
     return this.picture?.about.grey ? this.picture.about : null;
   }
 
-  get isFitted() {
-    return this.fitted;
-  }
-
   get #room() {
     return { width: this.element.clientWidth, height: this.element.clientHeight };
   }
@@ -132,7 +128,7 @@ export class Viewer extends EventTarget {
       const centre = light.centre - lighter * range * (grey.invert !== light.invert ? -1 : 1);
       this.setLight({ window, centre: Math.min(Math.max(centre, grey.lowest), grey.highest) });
     } else {
-      const within = (value) => Math.min(Math.max(value, 0.2), 3);
+      const within = (value) => Math.min(Math.max(value, 0.36), 2.8);
       this.setLight({ brightness: within(light.brightness + lighter), contrast: within(light.contrast + richer) });
     }
   }

@@ -1,0 +1,88 @@
+// Where the project stands, for its owners.
+
+import * as api from "./api.js";
+import { curve } from "./chart.js";
+import { count, fill, h } from "./dom.js";
+import { openHelp, openSettings } from "./settings.js";
+
+const EVERY = 30_000;
+const number = (value, digits = 0) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const percent = (share) => `${number(100 * share)} %`;
+const interval = ({ low, high }, form) => (low === null || high === null ? "" : `${form(low)} to ${form(high)}`);
+
+/** Show the view in `root`; a function that ends it. */
+export function showProject(root, { keys, bar }) {
+  const body = h("div", { class: "state" }, h("p", { class: "hint" }, "Counting …"));
+  fill(root, h("main", { class: "project-view", tabIndex: -1 }, h("h1", {}, "Where the project stands"), body));
+
+  async function update() {
+    try {
+      const state = await api.state();
+      bar.update(state.progress, 0, "");
+      fill(body, tiles(state), left(state), readers(state), next(state));
+    } catch (failure) {
+      if (!(failure instanceof api.Failure)) throw failure;
+      if (!body.querySelector(".tiles")) fill(body, h("p", { class: "problem", role: "alert" }, failure.message));
+    }
+  }
+  const timer = setInterval(update, EVERY);
+  Object.assign(bar, { onhelp: () => openHelp(keys, () => {}), onsettings: () => openSettings(keys, () => {}) });
+  update();
+  return () => clearInterval(timer);
+}
+
+function tile(name, value, more) {
+  return h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, value, more ? h("span", { class: "hint" }, more) : null));
+}
+
+function estimate(name, found, form) {
+  if (!found || found.estimate === null) return tile(name, "–", "not known yet");
+  return tile(name, form(found.estimate), interval(found, form));
+}
+
+function tiles({ items, rounds, agreement, disputed, unclear, readers }) {
+  const estimates = rounds.at(-1)?.estimates;
+  const reads = readers.reduce((sum, each) => sum + each.reads, 0);
+  return h("dl", { class: "tiles" },
+    tile("Reads", number(reads), `of ${count(items ?? 0, "image")}`),
+    agreement
+      ? tile("Agreement of readers", number(agreement.value, 2),
+        `${interval(agreement, (value) => number(value, 2))}${agreement.low === null ? "" : ", "}alpha over ${count(agreement.n_items, "image")}`)
+      : tile("Agreement of readers", "–", "two readers on one image show it"),
+    estimate("Right labels, estimated", estimates?.label_accuracy, percent),
+    estimate("Macro-F1 of the model, estimated", estimates?.macro_f1, (value) => number(value, 2)),
+    tile("Not agreed on", number(disputed ?? 0), "nobody decided yet"),
+    tile("Nobody could tell", number(unclear ?? 0), ""));
+}
+
+function left({ rounds }) {
+  const points = rounds.map(({ round, items_read: reads, estimates }) => ({ round, reads, ...estimates?.wrong_labels_left }))
+    .filter(({ estimate: value }) => value !== undefined);
+  if (!points.some(({ estimate: value }) => value !== null)) return null;
+  const now = points.at(-1);
+  const name = "Wrong labels left, estimated";
+  return h("section", { class: "panel" }, h("h2", {}, name),
+    now.estimate === null ? null
+      : h("p", { class: "figure" }, h("strong", {}, number(now.estimate)), h("span", { class: "hint" }, interval(now, number))),
+    curve(points, name),
+    h("p", { class: "hint" }, now.reads
+      ? "Intervals of 90 %. No truth is known here: the figures rest on what was read, and on the model."
+      : "Intervals of 90 %. Nobody's reads are learnt from yet: these are the model's own guesses."));
+}
+
+function readers({ readers: all }) {
+  if (!all.length) return h("section", { class: "panel" }, h("h2", {}, "Readers"), h("p", { class: "hint" }, "Nobody has read yet."));
+  const most = Math.max(...all.map(({ reads }) => reads), 1);
+  const row = ({ name, reads, cannot_tell: unsure, agreement }) => h("tr", {},
+    h("th", { scope: "row", dir: "auto" }, name),
+    h("td", {}, h("span", { class: "count" }, number(reads)),
+      h("meter", { min: 0, max: most, value: reads, "aria-label": `Reads of ${name}` })),
+    h("td", {}, number(unsure)), h("td", {}, agreement === null ? "–" : percent(agreement)));
+  return h("section", { class: "panel" }, h("h2", {}, "Readers"), h("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": "Readers" },
+    h("table", {}, h("thead", {}, h("tr", {}, ["Reader", "Reads", "Cannot tell", "Agrees with the others"].map((name) =>
+      h("th", { scope: "col" }, name)))), h("tbody", {}, all.map(row)))));
+}
+
+function next({ next: sentence }) {
+  return sentence ? h("section", { class: "panel" }, h("h2", {}, "What comes next"), h("p", { class: "next" }, sentence.replace(/^Next: /, ""))) : null;
+}
