@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 # Databases that tests ask for by name.
-pytest_plugins = ["store_places", "web_sites"]
+pytest_plugins = ["browser", "store_places", "web_sites"]
 
 TEST_DATA = Path(os.environ.get("OVERREAD_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

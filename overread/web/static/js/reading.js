@@ -31,8 +31,8 @@ export function showReading(root, { about, keys, desk, place, bar }) {
   const side = h("section", { class: "side", "aria-label": "Answers" },
     assist, buttons.element, h("div", { class: "commands" }, commands.map(({ button }) => button)), comment.element, said,
     similar.element);
-  const place2 = h("div", { class: "place" }, viewer.element, empty, tools.element);
-  fill(root, h("main", { class: "reading" }, h("h1", { class: "unseen" }, "Read images"), place2, side));
+  const where = h("div", { class: "place" }, viewer.element, empty, tools.element);
+  fill(root, h("main", { class: "reading" }, h("h1", { class: "unseen" }, "Read images"), where, side));
 
   let shownTask = null;
   const ends = new AbortController();
@@ -114,7 +114,7 @@ export function showReading(root, { about, keys, desk, place, bar }) {
 
   function showProgress() {
     const { progress } = desk;
-    bar.update(progress, pace.answersToday, progress
+    bar.update(progress, pace.answersToday, progress && desk.current
       ? pace.left(Math.min(progress.items - progress.mine, progress.wanted - progress.answered)) : "");
   }
 
