@@ -114,7 +114,9 @@ def test_keys_of_other_layouts(home: str, site: Site, desk: Sit) -> None:
         ada.page.evaluate(PRESS, event)
         ada.eventually(f"document.querySelector('img.picture').src !== '{before}'")
         ada.settled()
-        assert [read.label for read in said(site) if read.sequence == newest(site)] == ([] if label is None else [label])
+        assert [read.label for read in said(site) if read.sequence == newest(site)] == (
+            [] if label is None else [label]
+        )
     # What the keyboard prints stands on the key.
     assert ada.text("[data-class='0'] kbd") == "1 &"
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from browser import Desk, Sit
-from playwright.sync_api import Route
+from playwright.sync_api import APIResponse, Route
 from served import Served
 
 from overread.project.folder import open_project
@@ -52,7 +52,7 @@ def test_an_answer_whose_receipt_was_lost_is_recorded_once_and_can_be_taken_back
     home: str, site: Site, desk: Sit
 ) -> None:
     ada = desk(home, bad_days=True).ready()
-    lost = []
+    lost: list[APIResponse] = []
 
     def lose(route: Route) -> None:
         if lost:
@@ -89,6 +89,8 @@ def test_two_tabs_of_one_reader(home: str, site: Site, desk: Sit) -> None:
     other.page.goto(home)
     other.wait("h1:text('You are reading in another tab')")
     other.page.keyboard.press("1")
+    # The button has the focus.
+    other.page.keyboard.press("Enter")
     other.ready().press("2").settled()
     ada.wait("h1:text('You are reading in another tab')")
     ada.page.keyboard.press("3")
@@ -138,6 +140,19 @@ def test_a_refused_answer_is_set_aside_and_the_rest_goes_on(home: str, site: Sit
     ada.settled()
     assert events(site) == [("label", 1), ("label", 0)]
     assert ada.page.is_hidden(".banner.refused")
+
+
+def test_a_refused_answer_that_is_taken_back_takes_no_other_one_along(home: str, site: Site, desk: Sit) -> None:
+    ada = desk(home, bad_days=True).press("1").settled().ready()
+    refuse = {"error": {"code": "data", "message": "this cannot be"}}
+    ada.page.route("**/api/reads", lambda route: route.fulfill(status=422, json=refuse), times=1)
+    ada.press("2")
+    ada.wait(".banner.refused")
+    ada.press("u")
+    ada.wait(".answer.before")
+    assert ada.page.is_hidden(".banner.refused")
+    ada.press("3").settled()
+    assert events(site) == [("label", 0), ("label", 2)]
 
 
 def test_a_full_disk_is_said_and_tried_again(home: str, site: Site, desk: Sit) -> None:

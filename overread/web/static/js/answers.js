@@ -9,15 +9,15 @@ export function makeClassButtons(classes, keys, choose) {
   const buttons = classes.map((name, i) => h("button", {
     type: "button", class: "answer", onclick: () => choose(i), "data-class": String(i),
   }));
-  const element = h("div", { class: `answers${classes.length > 10 ? " many" : ""}`, role: "group", "aria-label": "Classes" },
-    buttons);
+  const look = `answers${classes.length > 10 ? " many" : ""}`;
+  const element = h("div", { class: look, role: "group", "aria-label": "Classes" }, buttons);
 
   /** Marks: texts at classes, by their names: `{Melanoma: ["given label"]}`. */
   function update(enabled, before = null, marks = new Map()) {
     buttons.forEach((button, i) => {
       const tags = marks.get(classes[i]) ?? [];
-      fill(button, kbd(keys.cap(`class:${i}`)), h("span", { class: "name", dir: "auto" }, classes[i]),
-        tags.map((tag) => h("span", { class: "tag" }, tag)));
+      fill(button, kbd(keys.cap(`class:${i}`)), h("span", { class: "text" },
+        h("span", { class: "name", dir: "auto" }, classes[i]), tags.map((tag) => h("span", { class: "tag" }, tag))));
       button.setAttribute("aria-keyshortcuts", keys.cap(`class:${i}`) || "None");
       button.disabled = !enabled;
       button.classList.toggle("before", before === i);

@@ -14,7 +14,8 @@ export function makeBanner(outbox, others) {
     const failure = outbox.trouble ?? others();
     const waiting = outbox.entries.length;
     const kept = waiting
-      ? ` ${count(waiting, "answer")} ${waiting === 1 ? "is" : "are"} kept on this computer and will be sent as soon as it works again.`
+      ? ` ${count(waiting, "answer")} ${waiting === 1 ? "is" : "are"} kept on this computer and will be sent ` +
+        "as soon as it works again."
       : " It is tried again and again.";
     const unsafe = outbox.safe === false ? " This browser stores nothing: keep the page open until they are sent." : "";
     const text = failure ? sentence(failure.message) + kept + unsafe : "";

@@ -31,7 +31,9 @@ export function curve(points, name) {
   const lows = known.map(({ low, estimate }, i) => [x(i), y(low ?? estimate)]).reverse();
   const described = known.map(({ round, estimate, low, high }) =>
     `round ${round}: ${Math.round(estimate)} (${Math.round(low)} to ${Math.round(high)})`).join(", ");
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": `${name}: ${described}` },
+  const box = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": `${name}: ${described}` };
+  const below = (i, up) => ({ x: x(i), y: HEIGHT - up, "text-anchor": anchor(i, known.length) });
+  return svg("svg", box,
     ticks.map((tick) => svg("g", {},
       svg("line", { class: "grid", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y(tick), y2: y(tick) }),
       text(tick.toLocaleString("en"), { x: EDGE.left - 10, y: y(tick) + 4, "text-anchor": "end" }))),
@@ -40,8 +42,8 @@ export function curve(points, name) {
     known.map(({ round, reads, estimate }, i) => svg("g", {},
       svg("line", { class: "whisker", x1: x(i), x2: x(i), y1: highs[i][1], y2: lows[known.length - 1 - i][1] }),
       svg("circle", { cx: x(i), cy: y(estimate), r: 4.5 }),
-      text(round === 0 ? "before reading" : `round ${round}`, { x: x(i), y: HEIGHT - 22, "text-anchor": anchor(i, known.length) }),
-      text(round === 0 ? "" : `${reads.toLocaleString("en")} read`, { x: x(i), y: HEIGHT - 6, "text-anchor": anchor(i, known.length) }))));
+      text(round === 0 ? "before reading" : `round ${round}`, below(i, 22)),
+      text(round === 0 ? "" : `${reads.toLocaleString("en")} read`, below(i, 6)))));
 }
 
 const anchor = (i, n) => (n > 1 && i === n - 1 ? "end" : "middle");

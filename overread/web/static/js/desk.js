@@ -61,14 +61,15 @@ export class Desk extends EventTarget {
     this.dispatchEvent(new Event("changed"));
   }
 
-  #sent({ answer }) {
+  #sent({ entry, answer }) {
     this.trouble = null;
     const next = answer.next;
     if (next && !this.tasks.some(({ item }) => item === next.item) && !this.#outbox.holds(next.item)) {
       this.tasks.push({ ...next, round: this.round });
       this.#changed();
     }
-    if (this.tasks.length < HELD - 1) this.refill();
+    // What was taken back is his again, be it another image than he thought.
+    if (entry.what === "undo" || this.tasks.length < HELD - 1) this.refill();
   }
 
   /** Ask for images until there are enough.  Not while answers are on their way: the server would give theirs again. */

@@ -10,7 +10,7 @@ import { isTyping, makeTools, panByKey, runTool } from "./tools.js";
 import { Viewer } from "./viewer.js";
 
 /** Show the view in `root`; a function that ends it. */
-export function showDisagreements(root, { about, keys, bar }) {
+export function showDisagreements(root, { about, keys, bar, signedOut }) {
   const viewer = new Viewer();
   const tools = makeTools(viewer, keys);
   const comment = makeComment();
@@ -41,6 +41,7 @@ export function showDisagreements(root, { about, keys, bar }) {
       after = found.after;
       problem.textContent = "";
     } catch (failure) {
+      if (failure.status === 401) signedOut();
       problem.textContent = failure.message;
       setTimeout(() => ends.signal.aborted || load(), 3000);
       return;
@@ -52,7 +53,8 @@ export function showDisagreements(root, { about, keys, bar }) {
   async function show() {
     const item = items[at];
     const open = items.filter(({ decided }) => decided === null).length;
-    where.textContent = item ? `${at + 1} of ${items.length}${after ? "+" : ""}  ·  ${open}${after ? "+" : ""} to decide` : "";
+    const more = after ? "+" : "";
+    where.textContent = item ? `${at + 1} of ${items.length}${more}  ·  ${open}${more} to decide` : "";
     fill(voices, item ? item.reads.map(voice) : []);
     comment.text = "";
     enable(false);
@@ -78,9 +80,9 @@ export function showDisagreements(root, { about, keys, bar }) {
 
   function enable(enabled) {
     const decided = items[at]?.decided ?? null;
-    const marks = new Map();
-    for (const { label } of items[at]?.reads ?? []) if (label !== null) marks.set(label, [...(marks.get(label) ?? []), "×"]);
-    for (const [label, each] of marks) marks.set(label, [count(each.length, "reader")]);
+    const labels = (items[at]?.reads ?? []).map(({ label }) => label).filter((label) => label !== null);
+    const voices = (label) => labels.filter((each) => each === label).length;
+    const marks = new Map(labels.map((label) => [label, [count(voices(label), "reader")]]));
     buttons.update(enabled, decided === null ? null : about.classes.indexOf(decided), marks);
     commands[1].button.disabled = at === 0;
     commands[0].button.disabled = !items.length;
@@ -107,6 +109,7 @@ export function showDisagreements(root, { about, keys, bar }) {
       problem.textContent = "";
       announce(`Decided: ${about.classes[label]}`);
     } catch (failure) {
+      if (failure.status === 401) signedOut();
       problem.textContent = `This was not saved. ${failure.message}`;
       busy = false;
       return;

@@ -43,7 +43,10 @@ function signIn(about) {
   keep("signed-in", false);
   const last = recall(`${about.name}:last`, null);
   const waiting = last === null ? 0 : recall(`${about.name}:${last}:outbox`, []).length;
-  const kept = waiting ? `${count(waiting, "answer")} of ${last} ${waiting === 1 ? "is" : "are"} kept on this computer, to be sent after signing in.` : "";
+  const kept = waiting
+    ? `${count(waiting, "answer")} of ${last} ${waiting === 1 ? "is" : "are"} kept on this computer, to be sent ` +
+      "after signing in."
+    : "";
   showSignIn(page, about, kept, enter);
 }
 
@@ -77,7 +80,8 @@ async function enter(person, take = false) {
   const body = h("div", { class: "view" });
   const bar = makeTop(about, person, person.role === "owner" ? VIEWS : VIEWS.slice(0, 1), go, signOut);
   const banner = makeBanner(outbox, () => desk.trouble);
-  const context = { about, person, place, keys: new Keys(about.name, about.classes), desk, outbox, bar };
+  const keys = new Keys(about.name, about.classes);
+  const context = { about, place, keys, desk, outbox, bar, signedOut: () => leave("signed out") };
   function go(view) {
     endView();
     bar.at(view);

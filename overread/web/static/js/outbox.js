@@ -6,8 +6,8 @@ import { keep, makeId, recall } from "./memory.js";
 const LONGEST_WAIT = 15;
 
 /**
- * The answers of one reader that the server does not have yet.  Events: "sent" (entry, answer of the server), "aside"
- * (entry that the server refuses), "changed" (how it stands), "signed-out".
+ * The answers of one reader that the server does not have yet.  Events: "sent" (entry, answer of the server),
+ * "changed" (how it stands), "signed-out".
  */
 export class Outbox extends EventTarget {
   #name;
@@ -51,6 +51,13 @@ export class Outbox extends EventTarget {
   takeBack(item) {
     const entries = this.entries;
     const last = entries.at(-1);
+    const isOf = (entry) => entry.body.item === item;
+    if (!entries.some(isOf) && this.aside.some(isOf)) {
+      // The server never took it: an undo would take back the one before.
+      keep(`${this.#name}:aside`, this.aside.filter((entry) => !isOf(entry)));
+      this.#tell("changed");
+      return;
+    }
     if (last?.what === "read" && !last.tried) this.#keep(entries.slice(0, -1));
     else this.#keep([...entries, { what: "undo", item, body: { client_id: makeId() } }]);
     this.hurry();
@@ -135,9 +142,12 @@ export class Outbox extends EventTarget {
     } else if (failure.status === 403 && !entry.renewed && (await this.#renewed(entry))) {
       // The session is another one than that of the page's proof: with the new proof it goes.
     } else {
-      keep(`${this.#name}:aside`, [...this.aside, { ...entry, why: failure.message }]);
+      const next = this.entries[1];
       this.#done(entry);
-      this.#tell("aside", { entry, failure });
+      // An answer that its reader has taken back meanwhile, and that the server never had, is done with.
+      if (next?.what === "undo" && next.item === entry.body.item) this.#done(next);
+      else keep(`${this.#name}:aside`, [...this.aside, { ...entry, why: failure.message }]);
+      this.#tell("changed");
     }
   }
 

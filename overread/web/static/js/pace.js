@@ -23,12 +23,14 @@ export class Pace {
 
   add(seconds) {
     const all = this.#all;
-    keep(this.#place, { day: today(), answers: this.answersToday + 1, seconds: [...all.seconds, seconds].slice(-REMEMBERED) });
+    const remembered = [...all.seconds, seconds].slice(-REMEMBERED);
+    keep(this.#place, { day: today(), answers: this.answersToday + 1, seconds: remembered });
   }
 
   takeBack() {
     const all = this.#all;
-    keep(this.#place, { day: today(), answers: Math.max(this.answersToday - 1, 0), seconds: all.seconds.slice(0, -1) });
+    const answers = Math.max(this.answersToday - 1, 0);
+    keep(this.#place, { day: today(), answers, seconds: all.seconds.slice(0, -1) });
   }
 
   /** "about 4 min left", from the median of his own answers; "" as long as there are too few of them. */

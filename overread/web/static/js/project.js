@@ -6,12 +6,13 @@ import { count, fill, h } from "./dom.js";
 import { openHelp, openSettings } from "./settings.js";
 
 const EVERY = 30_000;
-const number = (value, digits = 0) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const number = (value, digits = 0) =>
+  value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const percent = (share) => `${number(100 * share)} %`;
 const interval = ({ low, high }, form) => (low === null || high === null ? "" : `${form(low)} to ${form(high)}`);
 
 /** Show the view in `root`; a function that ends it. */
-export function showProject(root, { keys, bar }) {
+export function showProject(root, { keys, bar, signedOut }) {
   const body = h("div", { class: "state" }, h("p", { class: "hint" }, "Counting …"));
   fill(root, h("main", { class: "project-view", tabIndex: -1 }, h("h1", {}, "Where the project stands"), body));
 
@@ -22,6 +23,7 @@ export function showProject(root, { keys, bar }) {
       fill(body, tiles(state), left(state), readers(state), next(state));
     } catch (failure) {
       if (!(failure instanceof api.Failure)) throw failure;
+      if (failure.status === 401) signedOut();
       if (!body.querySelector(".tiles")) fill(body, h("p", { class: "problem", role: "alert" }, failure.message));
     }
   }
@@ -47,7 +49,8 @@ function tiles({ items, rounds, agreement, disputed, unclear, readers }) {
     tile("Reads", number(reads), `of ${count(items ?? 0, "image")}`),
     agreement
       ? tile("Agreement of readers", number(agreement.value, 2),
-        `${interval(agreement, (value) => number(value, 2))}${agreement.low === null ? "" : ", "}alpha over ${count(agreement.n_items, "image")}`)
+        [interval(agreement, (value) => number(value, 2)), `alpha over ${count(agreement.n_items, "image")}`]
+          .filter(Boolean).join(", "))
       : tile("Agreement of readers", "–", "two readers on one image show it"),
     estimate("Right labels, estimated", estimates?.label_accuracy, percent),
     estimate("Macro-F1 of the model, estimated", estimates?.macro_f1, (value) => number(value, 2)),
@@ -56,7 +59,8 @@ function tiles({ items, rounds, agreement, disputed, unclear, readers }) {
 }
 
 function left({ rounds }) {
-  const points = rounds.map(({ round, items_read: reads, estimates }) => ({ round, reads, ...estimates?.wrong_labels_left }))
+  const points = rounds
+    .map(({ round, items_read: reads, estimates }) => ({ round, reads, ...estimates?.wrong_labels_left }))
     .filter(({ estimate: value }) => value !== undefined);
   if (!points.some(({ estimate: value }) => value !== null)) return null;
   const now = points.at(-1);
@@ -71,18 +75,22 @@ function left({ rounds }) {
 }
 
 function readers({ readers: all }) {
-  if (!all.length) return h("section", { class: "panel" }, h("h2", {}, "Readers"), h("p", { class: "hint" }, "Nobody has read yet."));
+  const title = h("h2", {}, "Readers");
+  if (!all.length) return h("section", { class: "panel" }, title, h("p", { class: "hint" }, "Nobody has read yet."));
   const most = Math.max(...all.map(({ reads }) => reads), 1);
   const row = ({ name, reads, cannot_tell: unsure, agreement }) => h("tr", {},
     h("th", { scope: "row", dir: "auto" }, name),
     h("td", {}, h("span", { class: "count" }, number(reads)),
       h("meter", { min: 0, max: most, value: reads, "aria-label": `Reads of ${name}` })),
     h("td", {}, number(unsure)), h("td", {}, agreement === null ? "–" : percent(agreement)));
-  return h("section", { class: "panel" }, h("h2", {}, "Readers"), h("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": "Readers" },
-    h("table", {}, h("thead", {}, h("tr", {}, ["Reader", "Reads", "Cannot tell", "Agrees with the others"].map((name) =>
-      h("th", { scope: "col" }, name)))), h("tbody", {}, all.map(row)))));
+  const head = ["Reader", "Reads", "Cannot tell", "Agrees with the others"].map((name) => h("th", { scope: "col" }, name));
+  const table = h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, all.map(row)));
+  return h("section", { class: "panel" }, title,
+    h("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": "Readers" }, table));
 }
 
 function next({ next: sentence }) {
-  return sentence ? h("section", { class: "panel" }, h("h2", {}, "What comes next"), h("p", { class: "next" }, sentence.replace(/^Next: /, ""))) : null;
+  if (!sentence) return null;
+  const text = h("p", { class: "next" }, sentence.replace(/^Next: /, ""));
+  return h("section", { class: "panel" }, h("h2", {}, "What comes next"), text);
 }

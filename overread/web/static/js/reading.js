@@ -10,7 +10,7 @@ import { isTyping, makeTools, panByKey, runTool } from "./tools.js";
 import { Viewer } from "./viewer.js";
 
 /** Show the view in `root`; a function that ends it. */
-export function showReading(root, { about, keys, desk, place, bar }) {
+export function showReading(root, { about, keys, desk, outbox, place, bar }) {
   const viewer = new Viewer();
   const tools = makeTools(viewer, keys);
   const pace = new Pace(place);
@@ -35,6 +35,7 @@ export function showReading(root, { about, keys, desk, place, bar }) {
   fill(root, h("main", { class: "reading" }, h("h1", { class: "unseen" }, "Read images"), where, side));
 
   let shownTask = null;
+  let ended = "";
   const ends = new AbortController();
 
   /** Show the image that is first now. */
@@ -43,6 +44,7 @@ export function showReading(root, { about, keys, desk, place, bar }) {
     const task = desk.current;
     if (task?.item === shownTask?.item && (task || !desk.asked)) return;
     shownTask = task;
+    ended = "";
     similar.reset();
     comment.text = desk.before?.comment ?? "";
     showAssistance();
@@ -65,13 +67,13 @@ export function showReading(root, { about, keys, desk, place, bar }) {
     enable(false);
     try {
       const found = await picture(task.item);
-      if (shownTask !== task) return;
+      if (shownTask?.item !== task.item) return;
       fill(empty);
       viewer.show(found);
       watch.start();
       enable(true);
     } catch (failure) {
-      if (shownTask === task) retry(task, failure);
+      if (shownTask?.item === task.item) retry(task, failure);
     } finally {
       clearTimeout(slow);
     }
@@ -83,7 +85,7 @@ export function showReading(root, { about, keys, desk, place, bar }) {
     commands.forEach(({ button }) => (button.disabled = false));
     fill(empty, h("p", {}, failure.message || "The image cannot be shown."),
       h("p", { class: "hint" }, failure.passes ? "It is asked for again and again." : "Skip it, or try again."));
-    setTimeout(() => shownTask === task && !viewer.picture && !ends.signal.aborted && showPicture(task), 3000);
+    setTimeout(() => shownTask?.item === task.item && !viewer.picture && !ends.signal.aborted && showPicture(task), 3000);
   }
 
   function enable(enabled) {
@@ -120,21 +122,27 @@ export function showReading(root, { about, keys, desk, place, bar }) {
 
   function showEnd() {
     const { progress, round, trouble } = desk;
-    if (trouble || !desk.asked) return fill(empty, h("p", {}, trouble ? "No image is here now." : "…"));
+    if (trouble || !desk.asked) {
+      ended = "";
+      fill(empty, h("p", {}, trouble ? "No image is here now." : "…"));
+      return;
+    }
     const others = progress?.reading ?? 0;
     const title = round === null ? "There is nothing to read now" : "All done";
+    const are = others === 1 ? "is" : "are";
     const more = round === null ? "No round is open. The page looks for a new one now and then."
-      : others ? `${count(others, "image")} ${others === 1 ? "is" : "are"} with other readers. If one comes back, it appears here.`
+      : others ? `${count(others, "image")} ${are} with other readers. If one comes back, it appears here.`
         : "You have read everything that this round has for you. New images appear here by themselves.";
+    if (ended === title + more) return;
+    ended = title + more;
     const today = pace.answersToday ? `${count(pace.answersToday, "answer")} today. Thank you.` : "";
     fill(empty, h("h2", {}, title), h("p", {}, more), h("p", { class: "hint" }, today));
     announce(`${title}. ${more}`);
-    return undefined;
   }
 
   function answer(kind, label = null) {
     const unreadable = kind === "skip" && desk.current && !viewer.picture;
-    if (!desk.current || (shownTask !== desk.current) || !(viewer.picture?.item === desk.current.item || unreadable)) return;
+    if (!desk.current || !(viewer.picture?.item === desk.current.item || unreadable)) return;
     const seconds = watch.seconds;
     const name = { "cannot-tell": "Cannot tell", skip: "Skipped" }[kind] ?? about.classes[label];
     if (label !== null) buttons.flash(label);
@@ -186,6 +194,7 @@ export function showReading(root, { about, keys, desk, place, bar }) {
   bar.onsettings = runs.settings;
   viewer.addEventListener("unreachable", () => (said.textContent = "The grey levels are not here yet: try again."));
   desk.addEventListener("changed", update, { signal: ends.signal });
+  outbox.addEventListener("sent", () => announce("Saved"), { signal: ends.signal });
   update();
   desk.refill();
   return () => ends.abort();

@@ -100,7 +100,8 @@ export function openSettings(keys, changed) {
 
 /** All keys at a glance. */
 export function openHelp(keys, changed) {
-  const row = ({ action, label }) => h("li", {}, h("kbd", {}, keys.cap(action) || "–"), h("span", { class: "name" }, label));
+  const row = ({ action, label }) =>
+    h("li", {}, h("kbd", {}, keys.cap(action) || "–"), h("span", { class: "name" }, label));
   const [classes, commands] = [keys.actions.filter(isClass), keys.actions.filter((each) => !isClass(each))];
   openDialog("Keys", h("div", { class: "help" },
     h("p", {}, "One key is one answer: it is saved, and the next image comes at once. Undo takes the last one back."),

@@ -35,6 +35,7 @@ export function makeSimilar() {
       if (wanted !== item) return;
       fill(list, figures);
       panel.shown = found.length;
+      element.scrollIntoView({ block: "nearest" });
       said.textContent = found.length ? "" : "Nothing that looks like it has been read yet.";
     } catch (failure) {
       if (wanted === item) said.textContent = failure.message;

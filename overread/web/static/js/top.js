@@ -10,6 +10,8 @@ export function makeTop(about, person, views, go, leave) {
     h("button", { type: "button", "data-view": view, onclick: () => go(view) }, label));
   const help = h("button", { type: "button", class: "quiet", onclick: () => bar.onhelp?.() }, "Help");
   const settings = h("button", { type: "button", class: "quiet", onclick: () => bar.onsettings?.() }, "Settings");
+  const out = h("button", { type: "button", class: "quiet", onclick: leave, "aria-label": `${person.name}: sign out`,
+    title: "Sign out" }, h("span", { dir: "auto" }, person.name));
   const bar = {
     onhelp: null,
     onsettings: null,
@@ -19,8 +21,7 @@ export function makeTop(about, person, views, go, leave) {
       views.length > 1 ? h("nav", { "aria-label": "Views" }, links) : null,
       h("div", { class: "progress" }, done, text),
       h("div", { class: "person" }, help, settings,
-        h("button", { type: "button", class: "quiet", onclick: leave, "aria-label": `Sign out ${person.name}`, title: "Sign out" },
-          h("span", { dir: "auto" }, person.name)))),
+        out)),
     /** Mark the view that is shown. */
     at(view) {
       for (const link of links) {
