@@ -82,7 +82,7 @@ def test_who_decides_sees_what_was_said_and_decides_by_one_key(home: str, site: 
     ada.keyboard.press("u")
     ada.wait_for_selector(".answer.before .name:text('noise')")
     ada.keyboard.press("1")
-    ada.wait_for_selector(".side .hint:has-text('5 to decide')")
+    ada.wait_for_selector(".side .hint:has-text('2 of 6')")
     assert [read.label for read in site.store.current_reads() if read.kind == "adjudication"] == [0]
 
 

@@ -6,7 +6,7 @@ import { announce, count, fill, h } from "./dom.js";
 import { makeId } from "./memory.js";
 import { picture } from "./pictures.js";
 import { openHelp, openSettings } from "./settings.js";
-import { isTyping, makeTools, panByKey, runTool } from "./tools.js";
+import { followKeys, makeTools } from "./tools.js";
 import { Viewer } from "./viewer.js";
 
 /** Show the view in `root`; a function that ends it. */
@@ -136,15 +136,7 @@ export function showDisagreements(root, { about, keys, bar, signedOut }) {
     help: () => openHelp(keys, () => {}),
     settings: () => openSettings(keys, refresh),
   };
-  document.addEventListener("keydown", (event) => {
-    if (isTyping(event)) return;
-    const action = keys.meaning(event);
-    const isTool = panByKey(event, viewer) || (action && runTool(action, viewer));
-    if (action || isTool) event.preventDefault();
-    if (isTool || !action || event.repeat) return;
-    if (action.startsWith("class:")) decide(Number(action.slice(6)));
-    else runs[action]?.();
-  }, { signal: ends.signal });
+  followKeys(keys, viewer, runs, decide, ends.signal);
   Object.assign(bar, { onhelp: runs.help, onsettings: runs.settings });
   enable(false);
   load();

@@ -6,7 +6,7 @@ import { Pace, Watch } from "./pace.js";
 import { picture } from "./pictures.js";
 import { openHelp, openSettings } from "./settings.js";
 import { makeSimilar } from "./similar.js";
-import { isTyping, makeTools, panByKey, runTool } from "./tools.js";
+import { followKeys, makeTools } from "./tools.js";
 import { Viewer } from "./viewer.js";
 
 /** Show the view in `root`; a function that ends it. */
@@ -180,16 +180,7 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
     settings: () => openSettings(keys, refresh),
   };
 
-  document.addEventListener("keydown", (event) => {
-    if (isTyping(event)) return;
-    const action = keys.meaning(event);
-    const isTool = panByKey(event, viewer) || (action && runTool(action, viewer));
-    if (action || isTool) event.preventDefault();
-    // A key that is held down is one answer.
-    if (isTool || !action || event.repeat) return;
-    if (action.startsWith("class:")) answer("label", Number(action.slice(6)));
-    else runs[action]();
-  }, { signal: ends.signal });
+  followKeys(keys, viewer, runs, (i) => answer("label", i), ends.signal);
   bar.onhelp = runs.help;
   bar.onsettings = runs.settings;
   viewer.addEventListener("unreachable", () => (said.textContent = "The grey levels are not here yet: try again."));

@@ -60,7 +60,7 @@ const STEP = 60;
 const PANS = { ArrowLeft: [STEP, 0], ArrowRight: [-STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] };
 
 /** Do what a command says to the view; false where it says something else. */
-export function runTool(action, viewer) {
+function runTool(action, viewer) {
   const runs = {
     "zoom-in": () => viewer.zoom(1.25),
     "zoom-out": () => viewer.zoom(0.8),
@@ -77,14 +77,14 @@ export function runTool(action, viewer) {
 }
 
 /** Move a zoomed image with the arrow keys; false where there is nothing to move. */
-export function panByKey({ key }, viewer) {
+function panByKey({ key }, viewer) {
   if (!PANS[key] || !viewer.picture || viewer.fitted) return false;
   viewer.pan(...PANS[key]);
   return true;
 }
 
 /** Whether a key is for what has the focus, and not for the page. */
-export function isTyping(event) {
+function isTyping(event) {
   const { target, ctrlKey, metaKey, altKey } = event;
   if ((ctrlKey || metaKey || altKey) && !event.getModifierState("AltGraph")) return true;
   if (document.querySelector("dialog[open]") || event.isComposing) return true;
@@ -93,4 +93,18 @@ export function isTyping(event) {
     return /^(Arrow|Page|Home|End)/.test(event.key);
   }
   return target.matches("input, textarea, select");
+}
+
+/** Do what keys mean: tools for the view, `runs` by the names of commands, `choose(index)` for a class. */
+export function followKeys(keys, viewer, runs, choose, signal) {
+  document.addEventListener("keydown", (event) => {
+    if (isTyping(event)) return;
+    const action = keys.meaning(event);
+    const isTool = panByKey(event, viewer) || (action && runTool(action, viewer));
+    if (action || isTool) event.preventDefault();
+    // A key that is held down is one answer.
+    if (isTool || !action || event.repeat) return;
+    if (action.startsWith("class:")) choose(Number(action.slice(6)));
+    else runs[action]?.();
+  }, { signal });
 }
