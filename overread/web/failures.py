@@ -1,13 +1,16 @@
 """Errors as answers: a status and one sentence, never a traceback."""
 
+from collections.abc import Mapping
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from overread.errors import Conflict, DataError, OverreadError, StoreBusy, StoreFull, StoreUnreachable
 
-__all__ = ["add_failures", "answer"]
+__all__ = ["Failure", "add_failures", "answer"]
 
 # The first that fits counts; what passes by itself tells the page to try again.
 STATUS: tuple[tuple[type[OverreadError], int, str], ...] = (
@@ -21,14 +24,31 @@ STATUS: tuple[tuple[type[OverreadError], int, str], ...] = (
 RETRY_SECONDS = "2"
 
 
-def answer(status: int, code: str, message: str) -> JSONResponse:
+class Reason(BaseModel):
+    """Why a request failed."""
+
+    code: str
+    """For programs."""
+    message: str
+    """One sentence for people."""
+
+
+class Failure(BaseModel):
+    """The answer to a request that failed."""
+
+    error: Reason
+
+
+def answer(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """`{"error": {"code", "message"}}` with this status."""
-    headers = {"Retry-After": RETRY_SECONDS} if status in (503, 507) else {}
-    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+    retry = {"Retry-After": RETRY_SECONDS} if status in (503, 507) else {}
+    # A name that the request made up may hold half a character, which UTF-8 has no bytes for.
+    text = message.encode("utf-8", "backslashreplace").decode()
+    return JSONResponse({"error": {"code": code, "message": text}}, status, {**retry, **(headers or {})})
 
 
 def add_failures(app: FastAPI) -> None:
-    """Make answers of all errors of `app`."""
+    """Make answers of all errors of `app`; those that nobody expects are left to the guards."""
 
     @app.exception_handler(OverreadError)
     def refused(_: Request, error: Exception) -> JSONResponse:
@@ -38,7 +58,7 @@ def add_failures(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def stopped(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return answer(error.status_code, str(error.status_code), str(error.detail))
+        return answer(error.status_code, str(error.status_code), str(error.detail), error.headers)
 
     @app.exception_handler(RequestValidationError)
     def malformed(_: Request, error: Exception) -> JSONResponse:

@@ -1,6 +1,6 @@
 """What the server of one project holds: the database, the settings of the server, and its keys."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from overread.config import Config
 from overread.project.folder import open_project, read_state
 from overread.store import Round, Store
+from overread.web.access import Access, make_access
 from overread.web.tokens import Tokens, load_secret
 
 __all__ = ["Site", "open_site"]
@@ -26,6 +27,8 @@ class Site(NamedTuple):
     """Whether readers see the given label and what the model suggests."""
     lease_seconds: float
     """How long an image that was handed out is kept for its reader."""
+    access: Access
+    """Who comes in, and by which names the server is called."""
 
     def state(self) -> Mapping[str, Any]:
         """What `project.json` holds now: steps of the project go on beside the server."""
@@ -39,9 +42,20 @@ class Site(NamedTuple):
 
 @contextmanager
 def open_site(
-    folder: Path, *, log_in: bool = False, assisted: bool = False, lease_seconds: float = 900.0
+    folder: Path,
+    *,
+    log_in: bool = False,
+    assisted: bool = False,
+    lease_seconds: float = 900.0,
+    host: str = "127.0.0.1",
+    public_names: Iterable[str] = (),
+    https: bool = False,
 ) -> Iterator[Site]:
-    """The site of the project in `folder`; errors as of `open_project`."""
+    """The site of the project in `folder`; errors as of `open_project`.
+
+    host, public_names: by what browsers call the server.  https: whether they come through a proxy that speaks TLS.
+    """
     tokens = Tokens(load_secret(folder))
     with open_project(folder) as project:
-        yield Site(folder, project.config, project.store, tokens, log_in, assisted, lease_seconds)
+        access = make_access(project.store, host, public_names, https)
+        yield Site(folder, project.config, project.store, tokens, log_in, assisted, lease_seconds, access)
