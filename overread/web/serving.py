@@ -53,7 +53,7 @@ def serve_project(folder: Path, how: Serving, say: Callable[[str], None]) -> Non
             folder,
             log_in=log_in,
             assisted=how.assisted,
-            host=how.host if how.host != "" else address,
+            host=how.host,
             public_names=how.public_names,
             https=how.https,
         ) as site:
