@@ -1,5 +1,6 @@
 """Errors as answers: a status and one sentence, never a traceback."""
 
+import sys
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -8,18 +9,22 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from overread.errors import Conflict, DataError, OverreadError, StoreBusy, StoreFull, StoreUnreachable
+from overread.errors import Conflict, DataError, OverreadError, StoreBusy, StoreError, StoreFull, StoreUnreachable
 
 __all__ = ["Failure", "add_failures", "answer"]
 
 # The first that fits counts; what passes by itself tells the page to try again.
 STATUS: tuple[tuple[type[OverreadError], int, str], ...] = (
     (Conflict, 409, "conflict"),
-    (StoreBusy, 503, "busy"),
-    (StoreUnreachable, 503, "unreachable"),
-    (StoreFull, 507, "full"),
     (DataError, 422, "data"),
     (OverreadError, 400, "refused"),
+)
+# Said without the place of the database, which is nothing for readers; that goes to the log.
+OF_DATABASE: tuple[tuple[type[StoreError], int, str, str], ...] = (
+    (StoreBusy, 503, "busy", "the database is busy with something else; try again in a moment"),
+    (StoreUnreachable, 503, "unreachable", "the database cannot be reached; try again once its server runs"),
+    (StoreFull, 507, "full", "the disk of the database is full; make room and try again: nothing was stored"),
+    (StoreError, 503, "database", "the database fails; the log of the server says why"),
 )
 RETRY_SECONDS = "2"
 
@@ -52,6 +57,11 @@ def add_failures(app: FastAPI) -> None:
 
     @app.exception_handler(OverreadError)
     def refused(_: Request, error: Exception) -> JSONResponse:
+        # What the store says of its own accord has no cause.
+        if isinstance(error, StoreError) and error.__cause__ is not None:
+            print(f"overread: {error}", file=sys.stderr, flush=True)
+            status, code, message = next(found[1:] for found in OF_DATABASE if isinstance(error, found[0]))
+            return answer(status, code, message)
         status, code = next((status, code) for kind, status, code in STATUS if isinstance(error, kind))
         return answer(status, code, str(error))
 
