@@ -5,9 +5,10 @@ import ipaddress
 import shlex
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import uvicorn
 
@@ -24,6 +25,10 @@ PROXIES = ["127.0.0.1", "::1"]
 KEEP_SECONDS = 75
 END_SECONDS = 5
 BACKLOG = 2048
+
+
+class _EndedError(BaseException):
+    """SIGTERM came; nothing in between is to take it for a failure."""
 
 
 class Serving(NamedTuple):
@@ -45,8 +50,7 @@ def serve_project(folder: Path, how: Serving, say: Callable[[str], None]) -> Non
     say: is told what is read, and where.  RunError where the address cannot be had, or readers have to log in and no
     owner can; ConfigError for a public name that is none; else errors as of `open_project`.
     """
-    listening = _listen(how.host, how.port)
-    with listening:
+    with _ended_by_sigterm(), _listen(how.host, how.port) as listening:
         address, port = listening.getsockname()[:2]
         log_in = how.log_in or how.https or bool(how.public_names) or not is_loopback(address)
         with open_site(
@@ -62,6 +66,22 @@ def serve_project(folder: Path, how: Serving, say: Callable[[str], None]) -> Non
             say(_what_is_read(site))
             say(f"Open {_address_to_open(how, port)} in a browser; Ctrl-C ends the server.")
             _run(site, listening)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """A block that SIGTERM ends in good order.  A server that runs ends first, and then raises it again."""
+
+    def end(*_: object) -> NoReturn:
+        raise _EndedError
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except _EndedError:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -132,9 +152,4 @@ def _run(site: Site, listening: socket.socket) -> None:
         timeout_keep_alive=KEEP_SECONDS,
         timeout_graceful_shutdown=END_SECONDS,
     )
-    # When it has ended, uvicorn raises again what ended it; for SIGTERM nothing more is to be done.
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    uvicorn.Server(config).run(sockets=[listening])

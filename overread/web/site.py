@@ -55,7 +55,7 @@ def open_site(
 
     host, public_names: by what browsers call the server.  https: whether they come through a proxy that speaks TLS.
     """
-    tokens = Tokens(load_secret(folder))
     with open_project(folder) as project:
+        tokens = Tokens(load_secret(folder))
         access = make_access(project.store, host, public_names, https)
         yield Site(folder, project.config, project.store, tokens, log_in, assisted, lease_seconds, access)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from starlette.types import Message
@@ -40,7 +41,7 @@ def routes(app: FastAPI) -> list[Route]:
                 dependant = waiting.pop()
                 needed.add(dependant.call)
                 waiting += dependant.dependencies
-            found += [Route(method, route.path, needed) for method in sorted(route.methods)]
+            found += [Route(method, route.path, needed) for method in sorted(route.methods or ())]
     return found
 
 
@@ -118,7 +119,7 @@ def test_nothing_changes_without_the_proof_of_this_session(site: Site, visit: Vi
         if route.method in ("GET", "HEAD") or (route.method, route.path) in OPEN_TO_STRANGERS:
             continue
         for given in wrong:
-            headers = {} if given is None else {"X-Overread-Proof": given.encode()}
+            headers = [] if given is None else [(b"X-Overread-Proof", given.encode())]
             answer = ada.request(route.method, filled(route.path), json={}, headers=headers)
             assert refused(answer) == (403, "proof"), (route, given)
     for method in ("PUT", "PATCH", "OPTIONS", "TRACE", "PURGE"):
@@ -305,10 +306,12 @@ def test_what_fails_unexpectedly_says_nothing_outside_and_where_it_was_inside(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app = make_app(site)
+    # Not in the line that fails, which the log may show.
+    written = "what a reader wrote"
 
     @app.get("/api/broken")
     def broken() -> None:
-        raise ValueError("what a reader wrote")
+        raise ValueError(written)
 
     with TestClient(app, base_url=HOME) as client:
         answer = client.get("/api/broken?comment=secret")
@@ -325,8 +328,6 @@ def test_what_fails_unexpectedly_says_nothing_outside_and_where_it_was_inside(
 
 
 def test_half_an_answer_that_fails_breaks_off(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    from fastapi.responses import StreamingResponse
-
     app = make_app(site)
 
     @app.get("/api/broken")

@@ -1,5 +1,6 @@
 """Who comes in: passwords, sessions, waits after failures, and the readers of a project by command."""
 
+import io
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -427,8 +428,6 @@ def fixture_command(
     """`overread reader` on the study: exit code, output, errors."""
 
     def run(*arguments: str, typed: str = "") -> tuple[object, str, str]:
-        import io
-
         monkeypatch.setattr(sys, "argv", ["overread", "reader", str(study), *arguments])
         monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
         with pytest.raises(SystemExit) as end:
