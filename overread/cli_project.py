@@ -108,7 +108,7 @@ def import_(
 ) -> None:
     """Take reads from a table that was filled in by hand; the same table again adds nothing."""
     from overread.project.folder import open_project
-    from overread.project.reading_in import import_reads
+    from overread.project.imports import import_reads
     from overread.project.status import next_step
 
     with open_project(folder) as project:

@@ -206,10 +206,9 @@ class Store:
         return count
 
     def record_by(self, names: Sequence[str], make: Callable[[Mapping[str, int]], Sequence[Read]]) -> int:
-        """The number of reads recorded, all or none, with the readers called `names`: those who are not known are added.
+        """The number of reads recorded, all or none, together with those of the readers called `names` who are new.
 
-        make: name -> id of the reader, to the reads; may be called more than once.  What is refused leaves no new reader
-        behind.
+        make: name -> id of the reader, to the reads; may be called more than once.
         """
 
         def work(connection: Connection) -> int:
