@@ -72,7 +72,7 @@ def _record(store: Store, batch: Sequence[Said]) -> int:
 def _says(before: StoredRead, said: Said, reader: int | None) -> bool:
     """Whether `before` says what the answer says; an answer without a comment leaves that of before."""
     same = (before.kind, before.label, before.reader) == (said.kind, said.label, reader)
-    return same and said.comment in ("", before.comment)
+    return same and said.comment in ("", before.comment.strip())
 
 
 def _read(said: Said, reader: int, number: int | None, before: StoredRead | None) -> Read:
