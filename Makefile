@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Label Studio's SDK needs an older numpy than we may have, and a hundred other packages: tests ask it in a venv of its own.
+# Label Studio's SDK needs an older numpy, and some seventy packages: tests ask it in a Python of its own.
 LABEL_STUDIO := .venv-label-studio
 LABEL_STUDIO_READY := $(LABEL_STUDIO)/.ready
 
@@ -33,7 +33,7 @@ $(READY): pyproject.toml
 $(LABEL_STUDIO_READY): Makefile
 	$(PYTHON) -m venv $(LABEL_STUDIO)
 	$(LABEL_STUDIO)/bin/python -m pip install --quiet --upgrade pip
-	$(LABEL_STUDIO)/bin/python -m pip install --quiet 'label-studio-sdk>=2.0'
+	$(LABEL_STUDIO)/bin/python -m pip install --quiet 'label-studio-sdk>=2.1'
 	touch $(LABEL_STUDIO_READY)
 
 clean:
