@@ -1,6 +1,8 @@
 """Images by class: whole, as they were, under names that cannot collide, and of DICOM nothing but pixels."""
 
 import csv
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -187,3 +189,27 @@ def test_folders_of_several_classes_differ(names: list[str]) -> None:
 def test_odd_names_are_readable_all_the_same() -> None:
     assert class_folders(["NUL", "com1.x", "console"]) == {"NUL": "%4EUL", "com1.x": "%63om1.x", "console": "console"}
     assert len({file_stem(number, "same.png") for number in range(N_ITEMS)}) == N_ITEMS
+
+
+@pytest.mark.slow
+def test_the_command_sees_the_form_in_the_name_and_refuses_what_is_not_of_it(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "study", write_arrays(tmp_path / "images.npz"))
+
+    def export(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "overread", "export", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    tasks = tmp_path / "tasks.json"
+    done = export("--out", str(tasks), "--image-prefix", "")
+    assert done.stdout.splitlines() == [
+        f"{N_ITEMS} items: {tasks}",
+        f"Labelling interface of the project in Label Studio: {tmp_path / 'tasks.config.xml'}",
+    ], done.stderr
+    assert {each["data"]["image"] for each in json.loads(tasks.read_text())} == {
+        f"item%20{number}" for number in range(N_ITEMS)
+    }
+    assert "20 items" in export("--out", str(tmp_path / "out"), "--format", "folder", "--link").stdout
+    for option, form in (("--link", "folder"), ("--image-prefix=x", "label-studio")):
+        refused = export("--out", str(tmp_path / "out.csv"), option)
+        assert refused.returncode == 2
+        assert f"it is for --format {form}" in " ".join(refused.stderr.split())
