@@ -78,6 +78,8 @@ class Benchmark(Generic[I]):
     """Those of `also` that take a minute to prepare, which --quick leaves out."""
     memory: bool = False
     """Whether peaks of memory are measured; the module must then not import torch."""
+    memory_also: tuple[str, ...] = ()
+    """Those of `also` whose peaks are measured, too."""
 
 
 def timed(work: Callable[[], object]) -> Step:

@@ -21,7 +21,8 @@ def main(name: str, way: str, size: str, quick: str) -> None:
         print("unknown")
         return
     base = _field(status, "VmRSS")
-    step: Step = getattr(benchmark, way)(inputs)
+    prepare = benchmark.also[way] if way in benchmark.also else getattr(benchmark, way)
+    step: Step = prepare(inputs)
     step()
     print((_field(status, "VmHWM") - base) / 1024)
 

@@ -90,7 +90,8 @@ def measure(name: str, benchmark: Benchmark[Any], size: int, rounds: int, quick:
     }
     if benchmark.memory:
         del inputs, steps  # two children need the room
-        details["peak_mb_above_inputs"] = {way: peak_mb(name, way, size, quick) for way in ("naive", "value")}
+        measured = ("naive", "value", *benchmark.memory_also)
+        details["peak_mb_above_inputs"] = {way: peak_mb(name, way, size, quick) for way in measured}
     return {
         "name": name,
         "unit": benchmark.unit,

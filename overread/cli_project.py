@@ -16,10 +16,16 @@ Settings = Annotated[
 
 
 class Form(Enum):
-    """Of an exported table."""
+    """Of an export."""
 
     CSV = "csv"
     PARQUET = "parquet"
+    FOLDER = "folder"
+    LABEL_STUDIO = "label-studio"
+
+
+# Where the name of the file says it.
+SUFFIXES = {".parquet": Form.PARQUET, ".json": Form.LABEL_STUDIO}
 
 
 def register(app: typer.Typer) -> None:
@@ -28,10 +34,17 @@ def register(app: typer.Typer) -> None:
         (init, "overread init study --images scans/  |  overread init study --images scans/ --labels labels.csv"),
         (learn, "overread learn study"),
         (select, "overread select study --budget 50  |  overread select study --budget 50 --audit 10 --readers 2"),
-        (import_, "overread import study study/queue/round-001.csv --reader 'Dr. A'"),
+        (
+            import_,
+            "overread import study study/queue/round-001.csv --reader 'Dr. A'  |  overread import study project-1.json",
+        ),
         (update, "overread update study"),
         (status, "overread status study"),
-        (export, "overread export study --out cleaned.csv  |  overread export study --out cleaned.parquet"),
+        (
+            export,
+            "overread export study --out cleaned.csv  |  overread export study --out cleaned.parquet  |  "
+            "overread export study --format folder --out cleaned/  |  overread export study --out tasks.json",
+        ),
     ):
         word = "Example" if "|" not in examples else "Examples"
         app.command(command.__name__.rstrip("_"), epilog=f"{word}: {examples}")(command)
@@ -100,21 +113,27 @@ def select(
 
 def import_(
     folder: Folder,
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Columns id and label, also reader and comment.")],
-    reader: Annotated[str | None, typer.Option(help="Who read, where the table does not say.")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV with the columns id and label, also reader and comment; or JSON or JSON-MIN of Label Studio.",
+        ),
+    ],
+    reader: Annotated[str | None, typer.Option(help="Who read, where the file does not say.")] = None,
     adjudicate: Annotated[
         bool, typer.Option("--adjudicate", help="These labels decide, whatever was said before.")
     ] = False,
 ) -> None:
-    """Take reads from a table that was filled in by hand; the same table again adds nothing."""
+    """Take reads from a table that was filled in by hand, or from Label Studio; the same file again adds nothing."""
     from overread.project.folder import open_project
-    from overread.project.reading_in import import_reads
+    from overread.project.imports import import_reads
     from overread.project.status import next_step
 
     with open_project(folder) as project:
         found = import_reads(project, file, reader, adjudicate=adjudicate)
         known = f", {found.known} were there already" if found.known else ""
-        empty = f", {found.empty} rows are empty" if found.empty else ""
+        empty = f", {found.empty} say nothing" if found.empty else ""
         typer.echo(f"{found.reads} reads{known}{empty}")
         typer.echo(next_step(project))
 
@@ -145,18 +164,41 @@ def status(folder: Folder) -> None:
 
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option(help="The file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write, or the new folder.")],
     form: Annotated[
-        Form | None, typer.Option("--format", help="Of the file; none = as its name says, else csv.")
+        Form | None,
+        typer.Option(
+            "--format",
+            help="Of the export; none = as the name of the file says, else csv. folder = images by class; label-studio "
+            "= tasks as JSON, and the labelling configuration beside them.",
+        ),
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="With folder: hard links to the images where that is possible, not copies.")
+    ] = False,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--image-prefix",
+            metavar="URL",
+            help="With label-studio: what comes before the id in the address of an image; none = files that Label "
+            "Studio serves itself.",
+        ),
     ] = None,
 ) -> None:
     """Write every item with its label, where that comes from, and all that was ever said of it."""
-    from overread.project.export import export_labels
+    from overread.project.exports import LOCAL_FILES, config_file, export_labels
     from overread.project.folder import open_project
 
-    wanted = form.value if form else "parquet" if out.suffix == ".parquet" else "csv"
+    wanted = form or SUFFIXES.get(out.suffix.lower(), Form.CSV)
+    for name, given, needs in (("--link", link, Form.FOLDER), ("--image-prefix", images, Form.LABEL_STUDIO)):
+        if given and wanted is not needs:
+            raise typer.BadParameter(f"it is for --format {needs.value}", param_hint=name)
+    prefix = LOCAL_FILES if images is None else images
     with open_project(folder) as project:
-        typer.echo(f"{export_labels(project, out, wanted)} items: {out}")
+        typer.echo(f"{export_labels(project, out, wanted.value, images=prefix, link=link)} items: {out}")
+        if wanted is Form.LABEL_STUDIO:
+            typer.echo(f"Labelling interface of the project in Label Studio: {config_file(out)}")
 
 
 def _say_next(folder: Path) -> None:

@@ -11,7 +11,7 @@ from overread.errors import RunError
 from overread.files import write_json, write_text
 from overread.results import round_file
 
-__all__ = ["asked_in", "disputed_file", "read_queue", "table_file", "write_disputed", "write_queue"]
+__all__ = ["disputed_file", "read_queue", "table_file", "write_disputed", "write_queue"]
 
 HEAD = ["id", "image", "label", "comment"]
 
@@ -29,16 +29,6 @@ def read_queue(folder: Path, number: int) -> dict[str, list[int]]:
     """`audited` and `chosen` positions of round `number`; RunError where the file is lost."""
     queue = _read(folder, number)
     return {name: queue[name] for name in ("audited", "chosen")}
-
-
-def asked_in(folder: Path, n_rounds: int) -> dict[int, int]:
-    """Position -> the last round whose queue the item was in."""
-    return {
-        position: number
-        for number in range(1, n_rounds + 1)
-        for positions in read_queue(folder, number).values()
-        for position in positions
-    }
 
 
 def write_disputed(folder: Path, n_rounds: int, positions: Iterable[int]) -> None:

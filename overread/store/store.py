@@ -1,7 +1,7 @@
 """The database of reads behind one small class."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from sqlalchemy import Connection, Engine, select
 
 from overread.errors import StoreError
-from overread.store import items, opening, queue, readers, reads, rounds, streams
+from overread.store import items, lookups, opening, queue, readers, reads, rounds, streams
 from overread.store.engine import WRITES, engine_of, place_of, url_of
 from overread.store.failures import told
 from overread.store.records import (
@@ -127,6 +127,10 @@ class Store:
         """Every item in the order of the manifest, in bounded memory."""
         return self._stream(streams.all_items)
 
+    def positions_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """Id -> position of those of the `ids` that are items."""
+        return self._read(lambda c: lookups.positions_of(c, ids))
+
     def add_reader(self, name: str, role: Role = "reader", password_hash: str | None = None) -> Reader:
         """The new reader; StoreError where the name is empty or taken."""
         return self._write(lambda c: readers.add_reader(c, name, role, password_hash, self._clock()), repeatable=False)
@@ -201,6 +205,24 @@ class Store:
             count += len(batch)
         return count
 
+    def record_by(self, names: Sequence[str], make: Callable[[Mapping[str, int]], Sequence[Read]]) -> int:
+        """The number of reads recorded, all or none, together with those of the readers called `names` who are new.
+
+        make: name -> id of the reader, to the reads; may be called more than once.
+        """
+
+        def work(connection: Connection) -> int:
+            known = {reader.name: reader.id for reader in readers.list_readers(connection)}
+            for name in names:
+                if name not in known:
+                    known[name] = readers.add_reader(connection, name, "reader", None, self._clock()).id
+            several = make(known)
+            for read in several:
+                reads.record(connection, read, len(self.classes), self._clock())
+            return len(several)
+
+        return self._write(work)
+
     def _record_batch(self, batch: Sequence[Read]) -> None:
         def work(connection: Connection) -> None:
             for read in batch:
@@ -234,6 +256,14 @@ class Store:
     def current_reads(self) -> Iterator[StoredRead]:
         """The reads that stand, by item, in bounded memory; see `streams.current_reads`."""
         return self._stream(streams.current_reads)
+
+    def standing_of(self, positions: Sequence[int]) -> list[StoredRead]:
+        """The reads of the items at `positions` that stand, by item."""
+        return self._read(lambda c: lookups.standing_of(c, positions))
+
+    def asked_in(self, positions: Sequence[int]) -> dict[int, int]:
+        """Position -> the last round whose queue the item was in, where it was in one."""
+        return self._read(lambda c: lookups.asked_in(c, positions))
 
     def all_reads(self) -> Iterator[StoredRead]:
         """Everything that was ever said, by item and then by time, in bounded memory; see `streams.all_reads`."""

@@ -1,7 +1,7 @@
 """Reading reads: all of them in bounded memory, those that stand, and where they disagree."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -11,7 +11,7 @@ from overread.store.records import Disagreement, Item, StoredRead
 from overread.store.schema import items, queue, reads
 from overread.store.standing import current
 
-__all__ = ["all_items", "all_reads", "current_reads", "disagreements", "history", "reads_since"]
+__all__ = ["all_items", "all_reads", "current_reads", "disagreements", "history", "reads_since", "standing_among"]
 
 COLUMNS = [reads.c[name] for name in StoredRead._fields]
 ROWS_AT_ONCE = 5_000
@@ -29,6 +29,12 @@ def current_reads(connection: Connection) -> Iterator[StoredRead]:
     By item, then by sequence number.  Skips, undos and what they or later reads replaced are left out.
     """
     return _reads(connection, select(*COLUMNS).where(current(reads)).order_by(reads.c.item, reads.c.sequence))
+
+
+def standing_among(connection: Connection, positions: Sequence[int]) -> Iterator[StoredRead]:
+    """Those of `current_reads` whose items are at one of the `positions`."""
+    found = select(*COLUMNS).where(reads.c.item.in_(positions), current(reads))
+    return _reads(connection, found.order_by(reads.c.item, reads.c.sequence))
 
 
 def history(connection: Connection, item: int) -> list[StoredRead]:

@@ -21,10 +21,10 @@ from overread.errors import ConfigError, DataError, RunError
 from overread.files import write_text
 from overread.progress import Silent
 from overread.project.begin import init_project
-from overread.project.export import export_labels
+from overread.project.exports import export_labels
 from overread.project.folder import open_project
+from overread.project.imports import import_reads
 from overread.project.queue_file import disputed_file, read_queue, table_file
-from overread.project.reading_in import import_reads
 from overread.project.status import describe
 from overread.project.steps import learn_labels, select_items, update_model
 from overread.refine import simulate

@@ -120,7 +120,9 @@ def test_two_processes_share_a_round(crowd: Store, place: str) -> None:
 @pytest.mark.parametrize("lines", [1, 2, 3, 8, 9])
 def test_every_accepted_read_outlives_kill_9(crowd: Store, place: str, lines: int) -> None:
     """Killed after so many lines, which is between two writes or during one."""
-    crowd.open_round("random", range(60), wanted=2)
+    # More than a writer gets through before it is killed, however late that is.
+    n_items = 60 + crowd.add_items((f"more-{number}", None) for number in range(20_000))
+    crowd.open_round("random", range(n_items), wanted=2)
     writers = [start(place, reader) for reader in (1, 2)]
     heard = []
     for index, writer in enumerate(writers):

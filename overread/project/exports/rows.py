@@ -1,0 +1,131 @@
+"""Every item with its label, where that comes from, and all that was said of it, some thousand at a time."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from overread.errors import RunError
+from overread.project.folder import Project
+from overread.project.snapshot import take_snapshot
+from overread.results import round_file
+from overread.store import StoredRead, current_among
+
+__all__ = ["Labelled", "Row", "labelled_items"]
+
+ROWS_AT_ONCE = 10_000
+
+Row = dict[str, Any]
+
+
+class Labelled(NamedTuple):
+    """One item after the last round."""
+
+    position: int
+    row: Row
+    """What an exported table says of it, but for the reads: `id`, `given`, `suggested`, `label` ..."""
+    reads: list[Row]
+    """Every read that was ever made of it, as JSON values."""
+    standing: frozenset[int]
+    """Numbers of those `reads` that stand: opinions and adjudications that nothing replaces."""
+    suggested_probability: float
+    """Of the class that the model suggests, by the image alone."""
+
+
+def labelled_items(project: Project) -> Iterator[list[Labelled]]:
+    """All items of the project in batches, by position; RunError before phase 1, or where scores are lost."""
+    if not project.rounds:
+        raise RunError(f"phase 1 comes first: `overread learn {project.folder}`")
+    path = round_file(project.folder, "scores", len(project.rounds) - 1)
+    names = project.store.classes
+    events = _ByItem(project.store.all_reads())
+    # After the reads, whose stream is of one moment: nobody in it is missing.
+    readers = {reader.id: reader.name for reader in project.store.readers()}
+    position = 0
+    for batch in _scores(path):
+        found = []
+        for scored in batch:
+            found.append(_labelled(position, scored, events.of(position), names, readers))
+            position += 1
+        yield found
+    if position != project.state["dataset"]["items"]:
+        raise RunError(f"the scores of {project.folder} hold {position} items, not all: restore them from a copy")
+
+
+def _scores(path: Path) -> Iterator[list[Row]]:
+    """The rows of a file of scores; RunError where it is lost or damaged."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE):
+                yield batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path}, the scores of a round, cannot be read ({error}); restore it from a copy") from None
+
+
+class _ByItem:
+    """A stream of reads in the order of their items, asked for item by item."""
+
+    def __init__(self, reads: Iterator[StoredRead]) -> None:
+        self._groups = groupby(reads, key=lambda read: read.item)
+        self._next = next(self._groups, None)
+
+    def of(self, position: int) -> list[StoredRead]:
+        """The reads of the item at `position`; positions are asked for in ascending order."""
+        if self._next is None or self._next[0] != position:
+            return []
+        found = list(self._next[1])
+        self._next = next(self._groups, None)
+        return found
+
+
+def _labelled(
+    position: int, scored: Row, events: list[StoredRead], names: tuple[str, ...], readers: dict[int, str]
+) -> Labelled:
+    standing = current_among(events)
+    label, source = _label_of(scored, standing, len(names))
+    row = {
+        "id": scored["id"],
+        "given": names[scored["given"]],
+        "suggested": names[scored["suggested"]],
+        "label": names[label],
+        "source": source,
+        "presumed_clean": scored["presumed_clean"],
+        "label_quality": scored["label_quality"],
+        "probability": float(scored[f"prob_{label}"]),
+        "round": max((read.round for read in events if read.round is not None), default=None),
+    }
+    reads = [_as_json(read, names, readers) for read in events]
+    probability = float(scored[f"prob_{scored['suggested']}"])
+    return Labelled(position, row, reads, frozenset(read.sequence for read in standing), probability)
+
+
+def _label_of(scored: Row, standing: list[StoredRead], n_classes: int) -> tuple[int, str]:
+    """The label of an item, and where it comes from."""
+    if standing:
+        agreed = take_snapshot((read._replace(item=0) for read in standing), 1, n_classes)
+        if len(agreed.positions):
+            decided = any(read.kind == "adjudication" for read in standing)
+            return int(agreed.labels[0]), "adjudicated" if decided else "read"
+        if len(agreed.disputed):
+            return int(scored["suggested"]), "disputed"
+    # Of an item whose read was taken back the scores still hold what was said.
+    label = int(scored["suggested"] if scored["bought"] else scored["exported"])
+    return label, "given" if label == scored["given"] else "model"
+
+
+def _as_json(read: StoredRead, names: tuple[str, ...], readers: dict[int, str]) -> Row:
+    return {
+        "read": read.sequence,
+        "reader": readers[read.reader],
+        "kind": read.kind,
+        "label": None if read.label is None else names[read.label],
+        "round": read.round,
+        "when": read.when.isoformat(),
+        "seconds": read.seconds,
+        "shown": read.shown,
+        "comment": read.comment,
+        "replaces": read.supersedes,
+    }

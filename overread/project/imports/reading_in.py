@@ -1,0 +1,93 @@
+"""Reads from a file that people filled in elsewhere: a spreadsheet, or Label Studio."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID, uuid5
+
+from overread.project.folder import Project
+from overread.project.imports.answers import table_answers
+from overread.project.imports.label_studio import is_json, task_answers
+from overread.project.imports.staging import Said, stage
+from overread.store import Read, Store, StoredRead
+
+__all__ = ["Imported", "import_reads"]
+
+# Of the ids of reads that come from files, so that the same answer twice is one read.
+NAMESPACE = UUID("6d9b3a52-5f0e-4f4c-9d52-3c0b7a1f8e61")
+
+
+class Imported(NamedTuple):
+    """What a file brought."""
+
+    reads: int
+    """New ones."""
+    known: int
+    """Answers that say what the same reader has said already."""
+    empty: int
+    """Rows without a label, and annotations that were skipped: they say nothing."""
+
+
+def import_reads(project: Project, file: Path, reader: str | None, *, adjudicate: bool = False) -> Imported:
+    """Add the reads in `file`, a CSV or the JSON or JSON-MIN of Label Studio, in bounded memory.
+
+    A CSV has the columns `id` and `label`, optionally `reader` and `comment`; for JSON see `task_answers`.
+    label: the name of a class, or "cannot tell"; empty = not read.  reader: who read where the file does not say;
+    a name that is new becomes a reader.  adjudicate: the labels decide, whatever was said before.  An answer that says
+    what its reader has said of the item already adds nothing, another label corrects it.
+    Errors: DataError that names rows with an unknown item or class, without a reader, or that stand twice; then nothing
+    is added.
+    """
+    answers = task_answers(file) if is_json(file) else table_answers(file)
+    reads = known = 0
+    with stage(answers, project.store, file, reader, adjudicate) as staged:
+        for batch in staged.batches:
+            new = _record(project.store, batch)
+            reads += new
+            known += len(batch) - new
+        return Imported(reads, known, staged.empty)
+
+
+def _record(store: Store, batch: Sequence[Said]) -> int:
+    """How many of the answers say something new and were stored, with those of their readers who are new."""
+    positions = sorted({said.item for said in batch})
+    ids = {each.name: each.id for each in store.readers()}
+    # An adjudication takes the place of that of anybody, a read of one's own alone.
+    standing = {
+        (read.item, None if read.kind == "adjudication" else read.reader): read for read in store.standing_of(positions)
+    }
+    rounds = store.asked_in(positions)
+    new: list[tuple[Said, StoredRead | None]] = []
+    for said in batch:
+        before = standing.get((said.item, None if said.kind == "adjudication" else ids.get(said.reader, -1)))
+        if before is None or not _says(before, said, ids.get(said.reader)):
+            new.append((said, before))
+
+    def make(known: Mapping[str, int]) -> list[Read]:
+        return [_read(said, known[said.reader], rounds.get(said.item), before) for said, before in new]
+
+    return store.record_by(list(dict.fromkeys(said.reader for said, _ in new)), make) if new else 0
+
+
+def _says(before: StoredRead, said: Said, reader: int | None) -> bool:
+    """Whether `before` says what the answer says; an answer without a comment leaves that of before."""
+    same = (before.kind, before.label, before.reader) == (said.kind, said.label, reader)
+    return same and said.comment in ("", before.comment.strip())
+
+
+def _read(said: Said, reader: int, number: int | None, before: StoredRead | None) -> Read:
+    replaced = 0 if before is None else before.sequence
+    took = "" if said.seconds is None else f"/{said.seconds}"
+    return Read(
+        client_id=str(
+            uuid5(NAMESPACE, f"{said.item}/{reader}/{said.kind}/{said.label}/{replaced}/{said.comment}{took}")
+        ),
+        item=said.item,
+        reader=reader,
+        kind=said.kind,
+        label=said.label,
+        round=number,
+        comment=said.comment,
+        shown={"imported": True},
+        seconds=said.seconds,
+    )
