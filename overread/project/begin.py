@@ -11,11 +11,12 @@ from overread.data.formats.tables import read_table
 from overread.data.images import IMAGE_SUFFIXES
 from overread.data.labels import encode_labels
 from overread.data.walk import walk
-from overread.errors import ConfigError, DataError, RunError, name_some
+from overread.errors import ConfigError, DataError, RunError, StoreError, name_some
 from overread.progress import Reporter
 from overread.project.folder import CANNOT_TELL, DATABASE, STATE, check_config, save_state
 from overread.run import code_id, open_run
 from overread.store import Store
+from overread.store.engine import is_file, url_of
 
 __all__ = ["init_project"]
 
@@ -131,14 +132,11 @@ def _unlisted(images: Path, dataset: Dataset, config: Config) -> int:
 
 def _check_url(text: str) -> None:
     """ConfigError unless `text` is the URL of a PostgreSQL without a password: it is kept in a file."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
     try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
+        url = url_of(text)
+    except StoreError:
         url = None
-    if url is None or url.get_backend_name() != "postgresql":
+    if url is None or is_file(url):
         raise ConfigError(f"--db takes postgresql+psycopg://user@host/name, not {text!r}; without it a file is made")
     if url.password is not None or "password" in url.query:
         raise ConfigError(

@@ -29,7 +29,8 @@ def url_of(place: str | Path) -> URL:
         return URL.create("sqlite", database=str(Path(place).absolute()))
     try:
         url = make_url(place)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
+        # A ValueError is a port that is no number.
         raise StoreError(f"the database URL cannot be read; it looks like {POSTGRESQL}://user@host/name") from None
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername=POSTGRESQL)

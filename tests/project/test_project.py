@@ -312,7 +312,12 @@ def test_a_project_begins_once_and_with_what_it_can_use(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="leave the password out of --db"):
         init_project(tmp_path / "new", images, None, [], "postgresql+psycopg://me:secret@localhost/x", Silent())
     name = next(iter(truth))
-    for url in ("postgresql+psycopg://me@localhost/x?password=secret", "other.db", "sqlite:///x.db"):
+    for url in (
+        "postgresql+psycopg://me@localhost/x?password=secret",
+        "other.db",
+        "sqlite:///x.db",
+        "postgresql://h:port/x",
+    ):
         with pytest.raises(ConfigError, match="leave the password out" if "secret" in url else "--db takes postgresql"):
             init_project(tmp_path / "new", images, None, [], url, Silent())
     for setting in ("noise.rate=0.2", "active.until=gain<0.1", "cluster=ray"):
