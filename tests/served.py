@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
+import httpx2 as httpx
 
 from overread.config import load_config
 from overread.project.folder import DATABASE, save_state

@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel
 
-from overread.project.queue_file import asked_in
 from overread.store import Read, StoredRead, current_among
 from overread.web.session import Here, Owner
 from overread.web.site import Site
@@ -86,7 +85,7 @@ def decide(site: Here, me: Owner, decision: Decision) -> Receipt:
         kind="adjudication",
         label=decision.label,
         # As when decisions are imported: of the last round that asked for it.
-        round=asked_in(site.folder, len(site.store.rounds())).get(position),
+        round=site.store.asked_in([position]).get(position),
         comment=decision.comment,
     )
     return receipt_of(site, site.store.record(read))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2 as httpx
 import pytest
 from fastapi.testclient import TestClient
 from postgresql_server import Server
@@ -57,7 +57,7 @@ def test_a_server_that_is_killed_again_and_again_loses_and_doubles_nothing(folde
         accepted: list[str] = []
 
         def read_all(name: str) -> None:
-            with served.browser(name) as client:
+            with closing(served.browser(name)) as client:
                 tasks = asked(client, "work", {"images": 2})["tasks"]
                 while tasks:
                     content = said(tasks.pop(0))
@@ -159,6 +159,7 @@ def test_a_postgresql_that_is_started_again_is_found_again(tmp_path: Path, serve
             answer = client.post("/api/reads", json=content)
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unreachable")
             assert "overread@" not in answer.text
+            assert "127.0.0.1" not in answer.text
         finally:
             server.start()
         asked(client, "reads", content)

@@ -19,7 +19,7 @@ from overread.files import write_text
 from overread.learn.checkpoint import load_checkpoint
 from overread.progress import Silent
 from overread.project.begin import init_project
-from overread.project.export import export_labels
+from overread.project.exports import export_labels
 from overread.project.folder import open_project
 from overread.project.steps import learn_labels, select_items, update_model
 from overread.refine import simulate
