@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
-from overread import __version__, cli_project
+from overread import __version__, cli_project, cli_serve
 from overread.errors import ConfigError, OverreadError
 
 __all__ = ["app", "main"]
@@ -146,6 +146,7 @@ def doctor(config: ConfigFile = None, settings: Settings = None) -> None:
 
 
 cli_project.register(app)
+cli_serve.register(app)
 
 
 def summary(results: dict[str, object]) -> str:

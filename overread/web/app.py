@@ -8,7 +8,8 @@ from fastapi.staticfiles import StaticFiles
 
 from overread import __version__
 from overread.web import decisions, images, session, similar, state, work
-from overread.web.failures import add_failures
+from overread.web.failures import Failure, add_failures
+from overread.web.guards import Guards
 from overread.web.site import Site
 
 __all__ = ["make_app"]
@@ -19,9 +20,17 @@ STATIC = Path(__file__).parent / "static"
 def make_app(site: Site) -> FastAPI:
     """The ASGI application of `site`; the description of its API is at /api/openapi.json."""
     # No pages of documentation: they load code from foreign hosts.
-    app = FastAPI(title="overread", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app = FastAPI(
+        title="overread",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        responses={"default": {"model": Failure, "description": "Refused or failed"}},
+    )
     app.state.site = site
     add_failures(app)
+    app.add_middleware(Guards, site=site)
     for part in (session, work, images, similar, decisions, state):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=STATIC), "static")

@@ -1,6 +1,6 @@
 """What the server of one project holds: the database, the settings of the server, and its keys."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from overread.config import Config
 from overread.project.folder import open_project, read_state
 from overread.store import Round, Store
+from overread.web.access import Access, make_access
 from overread.web.assistance import Assistance
 from overread.web.opinions import Opinions
 from overread.web.overview import Overview
@@ -34,6 +35,8 @@ class Site(NamedTuple):
     opinions: Opinions
     assistance: Assistance
     overview: Overview
+    access: Access
+    """Who comes in, and by which names the server is called."""
 
     def state(self) -> Mapping[str, Any]:
         """What `project.json` holds now: steps of the project go on beside the server."""
@@ -47,11 +50,22 @@ class Site(NamedTuple):
 
 @contextmanager
 def open_site(
-    folder: Path, *, log_in: bool = False, assisted: bool = False, lease_seconds: float = 900.0
+    folder: Path,
+    *,
+    log_in: bool = False,
+    assisted: bool = False,
+    lease_seconds: float = 900.0,
+    host: str = "127.0.0.1",
+    public_names: Iterable[str] = (),
+    https: bool = False,
 ) -> Iterator[Site]:
-    """The site of the project in `folder`; errors as of `open_project`."""
-    tokens = Tokens(load_secret(folder))
+    """The site of the project in `folder`; errors as of `open_project`.
+
+    host, public_names: by what browsers call the server.  https: whether they come through a proxy that speaks TLS.
+    """
     with open_project(folder) as project, closing(Pictures(project.config.data, project.store)) as pictures:
+        tokens = Tokens(load_secret(folder))
+        access = make_access(project.store, host, public_names, https)
         yield Site(
             folder,
             project.config,
@@ -64,4 +78,5 @@ def open_site(
             Opinions(project.store),
             Assistance(folder, project.store),
             Overview(project.store),
+            access,
         )

@@ -5,6 +5,8 @@ import hashlib
 import hmac
 import os
 import secrets
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -46,15 +48,21 @@ def load_secret(folder: Path) -> bytes:
 
 
 class Tokens:
-    """The signatures of one project; those of another one mean nothing here."""
+    """The signatures of one project; those of another one mean nothing here.
 
-    def __init__(self, secret: bytes) -> None:
+    clock: seconds since 1970, of which sessions are dated.
+    """
+
+    def __init__(self, secret: bytes, clock: Callable[[], float] = time.time) -> None:
         def key(purpose: str, size: int) -> bytes:
             return hashlib.blake2b(purpose.encode(), key=secret, digest_size=size).digest()
 
         self._items = AESSIV(key("items", 64))
         self._sessions = Fernet(base64.urlsafe_b64encode(key("sessions", 32)))
         self._proofs = key("proofs", 32)
+        self._clock = clock
+        self.cookie = f"overread-{key('cookie', 4).hex()}"
+        """The name of the cookie of sessions: browsers do not tell ports apart, so every project has its own."""
 
     def item_id(self, position: int) -> str:
         """The id of the item at `position` on the page: always the same one, which says nothing about the item."""
@@ -69,15 +77,24 @@ class Tokens:
 
     def session(self, content: str) -> str:
         """`content`, encrypted and signed, with the time."""
-        return self._sessions.encrypt(content.encode()).decode()
+        return self._sessions.encrypt_at_time(content.encode(), int(self._clock())).decode()
 
     def content(self, session: str, seconds: int) -> str | None:
         """The content of a session that is no older than so many seconds; None for any other."""
         try:
-            return self._sessions.decrypt(session.encode(), ttl=seconds).decode()
+            now = int(self._clock())
+            return self._sessions.decrypt_at_time(session.encode(), ttl=seconds, current_time=now).decode()
         except (InvalidToken, ValueError):
             return None
 
-    def proof(self, session: str) -> str:
-        """What a page of this session sends with everything that it changes."""
-        return hmac.new(self._proofs, session.encode(), hashlib.sha256).hexdigest()
+    def age(self, session: str) -> float:
+        """How many seconds ago a session was dated, which has a `content`."""
+        return self._clock() - self._sessions.extract_timestamp(session.encode())
+
+    def proof(self, session_id: str) -> str:
+        """What a page of the session with this id sends with everything that it changes."""
+        return hmac.new(self._proofs, b"session:" + session_id.encode(), hashlib.sha256).hexdigest()
+
+    def digest(self, password_hash: str) -> str:
+        """What a session says of the password that it began with."""
+        return hmac.new(self._proofs, b"password:" + password_hash.encode(), hashlib.sha256).hexdigest()[:32]

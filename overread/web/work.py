@@ -18,6 +18,8 @@ router = APIRouter(prefix="/api", tags=["reading"])
 ItemId = Annotated[str, Field(max_length=64)]
 Label = Annotated[int, Field(ge=0, le=100_000)]
 Comment = Annotated[str, Field(max_length=2000)]
+# What is shown is stored as JSON, where a NUL would pass unseen.
+ShownName = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
 
 
 class Shown(BaseModel):
@@ -25,8 +27,8 @@ class Shown(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    given: str | None = None
-    suggested: str | None = None
+    given: ShownName | None = None
+    suggested: ShownName | None = None
     similar: int | None = Field(None, ge=0, le=1000)
     """How many similar images, which somebody had read, he looked at."""
 

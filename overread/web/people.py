@@ -1,0 +1,60 @@
+"""Who may read: adding readers, and changing their roles and passwords."""
+
+import unicodedata
+
+from overread.errors import ConfigError
+from overread.store import Reader, Role, Store
+from overread.web.passwords import hash_password
+
+__all__ = ["NAME_LENGTH", "describe_people", "find_reader", "remove_reader", "set_reader", "tidy_name"]
+
+NAME_LENGTH = 200
+
+
+def tidy_name(name: str) -> str:
+    """The one form of a name: composed characters, single blanks."""
+    return unicodedata.normalize("NFC", " ".join(name.split()))
+
+
+def find_reader(store: Store, name: str) -> Reader | None:
+    """The reader with this name, active or not."""
+    return next((reader for reader in store.readers() if reader.name == tidy_name(name)), None)
+
+
+def set_reader(store: Store, name: str, role: Role | None, password: str | None) -> Reader:
+    """The reader with this name, added where there is none, and active.
+
+    role: None leaves it as it was; a new one is a reader.  password: None leaves it as it was.  ConfigError for a name
+    or password that cannot be.
+    """
+    tidy = tidy_name(name)
+    if not 1 <= len(tidy) <= NAME_LENGTH:
+        raise ConfigError(f"the name of a reader has {len(tidy)} characters; give 1 to {NAME_LENGTH} of them")
+    password_hash = None if password is None else hash_password(password)
+    reader = find_reader(store, tidy)
+    if reader is None:
+        return store.add_reader(tidy, role or "reader", password_hash)
+    return store.change_reader(reader.id, role=role, password_hash=password_hash, active=True)
+
+
+def remove_reader(store: Store, name: str) -> Reader:
+    """The reader with this name, who cannot sign in any more; his reads stay.  ConfigError where there is none."""
+    reader = find_reader(store, name)
+    if reader is None:
+        raise ConfigError(f"there is no reader {tidy_name(name)!r}; `overread reader DIR` lists them")
+    return store.change_reader(reader.id, active=False)
+
+
+def describe_people(store: Store) -> list[str]:
+    """A line for every reader."""
+    return [
+        f"{reader.name}: "
+        + ", ".join(
+            [
+                reader.role,
+                "with a password" if reader.password_hash else "without a password",
+                *([] if reader.active else ["removed"]),
+            ]
+        )
+        for reader in store.readers()
+    ]
