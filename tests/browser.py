@@ -25,7 +25,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE = 8000
+PATIENCE = 20_000
 """Milliseconds."""
 EXPECTED = "Failed to load resource"
 """What the browser itself says where a request fails; tests of bad days make it fail."""
