@@ -107,7 +107,7 @@ def next_step(project: Project) -> str:
     done = project.store.progress(rounds[-1].number)
     return (
         f"Round {rounds[-1].number}: {done.finished} of {done.items} items are read, {done.answered} reads. "
-        f"Next: overread import {folder} FILE.csv --reader NAME, then overread update {folder}"
+        f"Next: overread serve {folder}, or overread import {folder} FILE --reader NAME, then overread update {folder}"
     )
 
 

@@ -1,6 +1,6 @@
 """A whole project on real images, in the browser: two readers at once by keyboard, one who decides, a second round.
 
-With OVERREAD_SCREENSHOTS=docs/reading it writes the pictures of the documentation.
+With OVERREAD_SCREENSHOTS=docs/page it writes the pictures of the documentation.
 """
 
 import csv
@@ -120,14 +120,13 @@ def test_a_whole_project(begun: tuple[Path, dict[str, str]], desk: Sit, tmp_path
         # One image on which they do not agree; which one it is depends on who sees what.
         doubtful = ben.sees
         mistaken = {doubtful: next(label for label in CLASSES if label != truth[doubtful])}
+        take(ben.desk, "reading")
         steps = [ada.read(truth, {}), ben.read(truth, mistaken)]
-        take(ada.desk, "reading")
         read = Counter(name for pair in zip(*steps, strict=True) for name in pair)
         assert set(read.values()) == {2}
         assert len(read) == BUDGET + AUDIT
         ada.desk.settled()
         ben.desk.settled()
-        take(ada.desk, "done")
 
         ada.desk.page.click("[data-view='disagreements']")
         ada.desk.wait(".answer:enabled")
