@@ -1,5 +1,6 @@
 """What every image looks like in a few numbers, so that those that look alike are found without a network."""
 
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +54,10 @@ def open_features(folder: Path, n_items: int) -> Features | None:
     """
     path = folder / FEATURES
     try:
-        features: Features = np.load(path, mmap_mode="r")
+        features: Features = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise RunError(f"{path} is damaged ({error}): restore it from a copy, or remove it") from None
     if features.ndim != 2 or len(features) != n_items or features.dtype != np.float16:
         raise RunError(f"{path} is not of the {n_items} items of this project: restore it from a copy, or remove it")

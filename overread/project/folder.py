@@ -139,7 +139,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     path = folder / STATE
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it from a copy") from None
     if not isinstance(state, dict) or state.get("schema") != 1:
         raise RunError(f"{path} is not of schema 1, the one that this version reads")
@@ -157,5 +157,8 @@ def _is_whole(state: Mapping[str, Any]) -> bool:
     return (
         all(key in state for key in keys)
         and {"name", "classes", "items", "digest"} <= dataset.keys()
+        and isinstance(dataset["items"], int)
+        and all(state[key] is None or isinstance(state[key], str) for key in ("database", "cache"))
         and all(isinstance(entry, dict) and own <= entry.keys() for entry in rounds)
+        and all(isinstance(entry["estimates"], dict) for entry in rounds)
     )

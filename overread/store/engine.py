@@ -1,6 +1,7 @@
 """Connections to SQLite and PostgreSQL, set up so that a commit is durable and one writer works at a time."""
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from overread.errors import MissingExtraError, StoreError
 
-__all__ = ["WRITES", "engine_of", "is_file", "place_of", "url_of"]
+__all__ = ["WRITES", "engine_of", "is_file", "place_of", "same_file", "url_of"]
 
 WRITES = "overread_writes"
 """Execution option of an engine whose transactions write."""
@@ -47,6 +48,30 @@ def is_file(url: URL) -> bool:
 def place_of(url: URL) -> str:
     """How messages name the database: its file, or its URL without the password."""
     return str(url.database) if is_file(url) else url.render_as_string(hide_password=True)
+
+
+def same_file(url: URL) -> Callable[[], None]:
+    """A check that the file of the database is still the one that it is now; of a server nothing is checked.
+
+    SQLite goes on writing into a file that was removed, or that another one took the place of: StoreError.
+    """
+    if not is_file(url):
+        return lambda: None
+    path = Path(str(url.database))
+    before = path.stat()
+
+    def check() -> None:
+        try:
+            now = path.stat()
+            if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
+                raise FileNotFoundError("another file is in its place")
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{path} was removed or replaced while it was open: end this program and start it again; nothing of "
+                "this call was stored"
+            ) from error
+
+    return check
 
 
 def engine_of(url: URL, timeout: float) -> Engine:

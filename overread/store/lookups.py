@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, func, select
 
 from overread.store.records import StoredRead
-from overread.store.schema import items, queue, rounds
+from overread.store.schema import items, queue, reads, rounds
 from overread.store.streams import standing_among
 
-__all__ = ["asked_in", "positions_of", "standing_of"]
+__all__ = ["asked_in", "last_events", "positions_of", "standing_of"]
 
 MOST_AT_ONCE = 10_000
 """Values of one statement: SQLite takes 32,766 at most."""
@@ -42,6 +42,19 @@ def asked_in(connection: Connection, positions: Sequence[int]) -> dict[int, int]
             .where(queue.c.round.in_(select(rounds.c.number)))
             .where(queue.c.item.in_(positions[start : start + MOST_AT_ONCE]))
             .group_by(queue.c.item)
+        )
+        found.update((item, number) for item, number in connection.execute(some))
+    return found
+
+
+def last_events(connection: Connection, positions: Sequence[int]) -> dict[int, int]:
+    """Position -> the sequence number of the last event of the item, whatever it was, for those that have one."""
+    found: dict[int, int] = {}
+    for start in range(0, len(positions), MOST_AT_ONCE):
+        some = (
+            select(reads.c.item, func.max(reads.c.sequence))
+            .where(reads.c.item.in_(positions[start : start + MOST_AT_ONCE]))
+            .group_by(reads.c.item)
         )
         found.update((item, number) for item, number in connection.execute(some))
     return found

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, select
 
 from overread.errors import StoreError
 from overread.store import items, lookups, opening, queue, readers, reads, rounds, streams
-from overread.store.engine import WRITES, engine_of, place_of, url_of
+from overread.store.engine import WRITES, engine_of, place_of, same_file, url_of
 from overread.store.failures import told
 from overread.store.records import (
     Disagreement,
@@ -59,7 +59,7 @@ class Store:
         self._engine = engine
         self._place = place_of(engine.url)
         self._clock = clock
-        self._turns = Turns(engine.execution_options(**{WRITES: True}), self._place)
+        self._turns = Turns(engine.execution_options(**{WRITES: True}), self._place, same_file(engine.url))
         self._process = os.getpid()
 
     @classmethod
@@ -264,6 +264,10 @@ class Store:
     def asked_in(self, positions: Sequence[int]) -> dict[int, int]:
         """Position -> the last round whose queue the item was in, where it was in one."""
         return self._read(lambda c: lookups.asked_in(c, positions))
+
+    def last_events(self, positions: Sequence[int]) -> dict[int, int]:
+        """Position -> the sequence number of the last event of the item, whatever it was, where it has one."""
+        return self._read(lambda c: lookups.last_events(c, positions))
 
     def all_reads(self) -> Iterator[StoredRead]:
         """Everything that was ever said, by item and then by time, in bounded memory; see `streams.all_reads`."""

@@ -35,9 +35,11 @@ class _Job:
 class Turns:
     """The door through which every write goes."""
 
-    def __init__(self, engine: Engine, place: str) -> None:
+    def __init__(self, engine: Engine, place: str, check: Callable[[], None]) -> None:
+        """check: called before every commit; what it raises prevents it."""
         self._engine = engine
         self._place = place
+        self._check = check
         self._mutex = threading.Lock()
         self._waiting: deque[_Job] = deque()
         self._taken = False
@@ -122,3 +124,4 @@ class Turns:
         with told(self._place), self._engine.begin() as connection:
             for job in jobs:
                 job.result = job.work(connection)
+            self._check()

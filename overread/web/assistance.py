@@ -38,13 +38,17 @@ class Assistance:
         """The class (N,) that the model of the last complete round suggests; None where there is no such round."""
         with self._lock:
             # Other commands complete rounds; what tells of it is looked at for every image, but not read.
-            there = (self._folder / STATE).stat()
-            as_of = (there.st_mtime_ns, there.st_ino)
-            if as_of != self._as_of:
-                n_rounds = len(read_state(self._folder)["rounds"])
-                if n_rounds != self._n_rounds:
-                    self._suggested = self._read(n_rounds - 1)
-                self._n_rounds, self._as_of = n_rounds, as_of
+            try:
+                there = (self._folder / STATE).stat()
+                as_of = (there.st_mtime_ns, there.st_ino)
+                if as_of != self._as_of:
+                    n_rounds = len(read_state(self._folder)["rounds"])
+                    if n_rounds != self._n_rounds:
+                        self._suggested = self._read(n_rounds - 1)
+                    self._n_rounds, self._as_of = n_rounds, as_of
+            except (OSError, RunError) as error:
+                # The answer before it is stored already: what is suggested stays as it was.
+                print(f"it cannot be seen whether there are new suggestions: {error}", file=sys.stderr)
             return self._suggested
 
     def _read(self, number: int) -> NDArray[np.unsignedinteger] | None:

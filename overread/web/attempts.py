@@ -79,6 +79,14 @@ class Attempts:
             if of_address is not None:
                 of_address.failures = max(0, of_address.failures - 1)
 
+    def unchecked(self, name: str, address: str) -> None:
+        """What `begin` let through was not looked at after all."""
+        place = _network(address)
+        with self._lock:
+            for tally in (self._known.get((name, place)) or self._names.get(name), self._addresses.get(place)):
+                if tally is not None:
+                    tally.failures = max(0, tally.failures - 1)
+
     def __len__(self) -> int:
         """How many accounts are kept."""
         return len(self._names) + len(self._known) + len(self._addresses)

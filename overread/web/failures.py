@@ -9,7 +9,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from overread.errors import Conflict, DataError, OverreadError, StoreBusy, StoreError, StoreFull, StoreUnreachable
+from overread.errors import (
+    Conflict,
+    DataError,
+    OverreadError,
+    RunError,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreUnreachable,
+)
 
 __all__ = ["Failure", "add_failures", "answer"]
 
@@ -62,6 +71,9 @@ def add_failures(app: FastAPI) -> None:
             print(f"overread: {error}", file=sys.stderr, flush=True)
             status, code, message = next(found[1:] for found in OF_DATABASE if isinstance(error, found[0]))
             return answer(status, code, message)
+        if isinstance(error, RunError):
+            print(f"overread: {error}", file=sys.stderr, flush=True)
+            return answer(503, "files", "files of the project are damaged; the log of the server says which")
         status, code = next((status, code) for kind, status, code in STATUS if isinstance(error, kind))
         return answer(status, code, str(error))
 

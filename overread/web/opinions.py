@@ -84,8 +84,10 @@ class Opinions:
         if closed != self._closed:
             self._closed = closed
             touched = set(self._said)
+        asked = self._store.asked_in(sorted(touched))
         for item in touched:
-            self._conclude(item)
+            # An item that is read now is open, whatever was said of it in earlier rounds, and when.
+            self._conclude(item, is_open=asked.get(item, 0) > self._closed)
 
     def _take(self, event: StoredRead) -> None:
         of_item = self._said.setdefault(event.item, {})
@@ -99,7 +101,7 @@ class Opinions:
             for said in sorted((each for each in of_item.values() if each.reader == reader), key=lambda s: s.decides):
                 own[event.item] = CANNOT_TELL if said.label is None else said.label
 
-    def _conclude(self, item: int) -> None:
+    def _conclude(self, item: int, is_open: bool) -> None:
         said = self._said[item].values()
         votes = Counter(each.label for each in said if not each.decides and each.label is not None)
         decided = [each.label for each in said if each.decides and each.label is not None]
@@ -107,7 +109,7 @@ class Opinions:
         if len(votes) > 1:
             self._disputed[item] = 2 if decided else int(has_leader(votes))
         self._settled.pop(item, None)
-        if not said or any(each.round is not None and each.round > self._closed for each in said):
+        if not said or is_open:
             return
         if decided:
             self._settled[item] = decided[-1]

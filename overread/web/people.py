@@ -1,19 +1,13 @@
 """Who may read: adding readers, and changing their roles and passwords."""
 
-import unicodedata
-
 from overread.errors import ConfigError
 from overread.store import Reader, Role, Store
+from overread.store.texts import tidy_name
 from overread.web.passwords import hash_password
 
-__all__ = ["NAME_LENGTH", "describe_people", "find_reader", "remove_reader", "set_reader", "tidy_name"]
+__all__ = ["NAME_LENGTH", "describe_people", "find_reader", "remove_reader", "set_reader"]
 
 NAME_LENGTH = 200
-
-
-def tidy_name(name: str) -> str:
-    """The one form of a name: composed characters, single blanks."""
-    return unicodedata.normalize("NFC", " ".join(name.split()))
 
 
 def find_reader(store: Store, name: str) -> Reader | None:

@@ -133,9 +133,16 @@ class Pictures:
                 work()
             return not self._closed
 
+    def _pixels(self) -> Callable[[str], DeepImage]:
+        try:
+            return self._opened.result()
+        except DataError as error:
+            # Another one for each request: one and the same would collect the tracebacks of all.
+            raise DataError(str(error)) from None
+
     def _make(self, position: int) -> Picture:
         try:
-            pixels = self._opened.result()
+            pixels = self._pixels()
             name = self._store.item(position).id
             try:
                 picture = picture_of(pixels(name))

@@ -136,8 +136,20 @@ def _address_to_open(how: Serving, port: int) -> str:
     except ValueError:
         return f"http://{how.host}:{port}"
     if host.is_unspecified:
-        return f"http://{socket.gethostname()}:{port}"
+        # By number: a name that nobody gave with --public-name is not answered to.
+        return f"http://{_own_address()}:{port}"
     return f"http://[{host}]:{port}" if host.version == 6 else f"http://{host}:{port}"
+
+
+def _own_address() -> str:
+    """The number by which others in the network reach this machine; loopback where there is no network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Nothing is sent: the system only says from where it would be.
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 def _run(site: Site, listening: socket.socket) -> None:

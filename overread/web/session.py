@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 
 from overread.errors import StoreError
 from overread.store import Reader
-from overread.web.people import NAME_LENGTH, tidy_name
+from overread.store.texts import tidy_name
+from overread.web.people import NAME_LENGTH
 from overread.web.site import Site
 
 __all__ = ["Here", "Me", "Owner", "Session", "router", "session_of"]
@@ -108,6 +109,8 @@ class Person(BaseModel):
 class About(BaseModel):
     """What a page has to know before anybody signs in."""
 
+    id: str
+    """Of the project: folders of two projects may have one name."""
     name: str
     classes: list[str]
     """In the order of the labels; none to strangers where a log-in is demanded."""
@@ -120,7 +123,7 @@ def about(site: Here, reader: Someone) -> About:
     """What project this is, and whether one needs a password."""
     shown = site.store.classes if reader is not None or not site.log_in else ()
     name = site.folder.absolute().name
-    return About(name=name, classes=list(shown), log_in=site.log_in, assisted=site.assisted)
+    return About(id=site.tokens.cookie, name=name, classes=list(shown), log_in=site.log_in, assisted=site.assisted)
 
 
 @router.get("/readers")
@@ -170,7 +173,12 @@ def _checked(site: Site, name: str, password: str, address: str) -> Reader:
         raise HTTPException(429, f"too many failed log-ins; try again in {wait} seconds", {"Retry-After": str(wait)})
     reader = access.roster.named(name)
     password_hash = reader.password_hash if reader is not None and reader.active else None
-    if not access.checks.is_right(password, password_hash) or reader is None or password_hash is None:
+    try:
+        is_right = access.checks.is_right(password, password_hash)
+    except HTTPException:
+        access.attempts.unchecked(name, address)
+        raise
+    if not is_right or reader is None or password_hash is None:
         raise HTTPException(401, WRONG)
     access.attempts.succeeded(name, address)
     renewed = access.checks.renewed(password, password_hash)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_places_and_forms_that_cannot_be_are_refused(tmp_path: Path) -> None:
             (tmp_path / "full", "is there already"),
             (tmp_path / "full" / "x", "is there already"),
             (images / "new", "would become data"),
-            (folder / "new", "lies in the project folder"),
+            (folder / "new", "lies in a project folder"),
         ):
             with pytest.raises(RunError, match=says):
                 export_labels(project, out, "folder")
@@ -213,3 +214,28 @@ def test_the_command_sees_the_form_in_the_name_and_refuses_what_is_not_of_it(tmp
         refused = export("--out", str(tmp_path / "out.csv"), option)
         assert refused.returncode == 2
         assert f"it is for --format {form}" in " ".join(refused.stderr.split())
+
+
+def test_no_way_leads_over_the_files_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = begun(tmp_path / "study", write_arrays(tmp_path / "images.npz"))
+    other = begun(tmp_path / "other", tmp_path / "images.npz")
+    (tmp_path / "link").symlink_to(folder)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to-file").symlink_to(tmp_path / "images.npz")
+    before = {file: file.read_bytes() for root in (folder, other) for file in root.rglob("*") if file.is_file()}
+    monkeypatch.chdir(folder)
+    with open_project(folder) as project:
+        for out in (
+            Path("project.db"),
+            tmp_path / "link" / "project.json",
+            other / "project.json",
+            tmp_path / "pipe",
+            tmp_path / "to-file",
+        ):
+            for form in ("csv", "label-studio"):
+                with pytest.raises(RunError, match=r"project folder|no ordinary file|is a link"):
+                    export_labels(project, out, form)
+        for out in (Path(".."), tmp_path / "link"):
+            with pytest.raises(RunError, match=r"is a link|is there already"):
+                export_labels(project, out, "folder")
+    assert all(file.read_bytes() == content for file, content in before.items())

@@ -423,7 +423,7 @@ def test_what_the_project_is_made_of_is_not_overwritten(learnt: tuple[Path, dict
     for out, says in (
         (folder.parent / "labels.csv", "holds the images or labels of the project"),
         (folder.parent / "tiny.npz", "holds the images or labels of the project"),
-        (folder / "config.yaml", "lies in the project folder"),
+        (folder / "config.yaml", "lies in a project folder"),
     ):
         before = out.read_bytes()
         with open_project(folder) as project, pytest.raises(RunError, match=says):

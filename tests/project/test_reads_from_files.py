@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from exchanged import CLASSES, N_ITEMS, begun, standing, with_round, write_arrays
@@ -240,3 +241,45 @@ def test_the_memory_of_an_import_does_not_grow_with_the_store(folder: Path, monk
     for name in ("items", "current_reads", "all_reads", "reads_since"):
         monkeypatch.setattr(Store, name, whole)
     assert imported(folder, written(folder, [GOOD])).reads == 1
+
+
+def test_what_was_taken_back_on_the_page_can_be_imported_again(folder: Path) -> None:
+    with open_project(folder) as project:
+        project.store.open_round("random", range(N_ITEMS))
+    file = written(folder, f"id,label\n{ONE},{CLASSES[1]}\n", "reads.csv")
+    assert imported(folder, file, "A").reads == 1
+    with open_project(folder) as project:
+        reader = project.store.readers()[0]
+        assert project.store.undo(reader.id, str(uuid4()), 60) is not None
+        assert list(project.store.current_reads()) == []
+    assert imported(folder, file, "A") == Imported(1, 0, 0)
+    assert imported(folder, file, "A") == Imported(0, 1, 0)
+    with open_project(folder) as project:
+        assert [read.label for read in project.store.current_reads()] == [1]
+
+
+def test_one_person_is_one_reader_however_the_name_is_written(folder: Path) -> None:
+    for number, name in enumerate(("M\u00fcller", "Mu\u0308ller  ")):
+        file = written(folder, f"id,label\n{(ONE, TWO)[number]},{CLASSES[1]}\n", f"{number}.csv")
+        imported(folder, file, name)
+    with open_project(folder) as project:
+        assert [reader.name for reader in project.store.readers()] == ["M\u00fcller"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param("[" * 100_000, "nested", id="lists"),
+        pytest.param('[{"a":' * 100_000, "nested", id="maps"),
+        pytest.param(json.dumps([task(ONE, {**by(1), "result": 5})]), "no list of results", id="results"),
+    ],
+)
+def test_hostile_json_is_one_sentence_and_little_memory(folder: Path, content: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        imported(folder, written(folder, content), "A")
+    with open_project(folder) as project:
+        assert project.store.readers() == []
+
+
+def test_comments_that_are_none_are_none(folder: Path) -> None:
+    assert imported(folder, written(folder, [task(ONE, {**by(1, label(CLASSES[0])), "comments": 7})])).reads == 1

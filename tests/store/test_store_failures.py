@@ -236,3 +236,18 @@ def test_a_damaged_database_is_said(tmp_path: Path) -> None:
         file.write(b"\xff" * 4096 * 60)
     with pytest.raises(StoreError, match="damaged"), closing(Store.open(place)) as store:
         list(store.items())
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_accepted_once_the_file_is_gone(tmp_path: Path, replaced: bool) -> None:
+    place = tmp_path / "project.db"
+    with Store.create(place, ["a"]) as store:
+        store.add_items([("image", None)])
+        store.add_reader("ada")
+        store.record(answer(0, 1, round_number=None))
+        copy = place.read_bytes()
+        place.unlink()
+        if replaced:
+            place.write_bytes(copy)
+        with pytest.raises(StoreError, match="removed or replaced"):
+            store.record(answer(0, 1, round_number=None))

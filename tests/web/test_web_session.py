@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from overread.cli import main
 from overread.errors import ConfigError
 from overread.store import Reader, Store
+from overread.store.texts import tidy_name
 from overread.web import Site, make_app, open_site
 from overread.web.access import Ended, Roster
 from overread.web.attempts import AT_MOST, Attempts
 from overread.web.passwords import Checks, hash_password
-from overread.web.people import find_reader, remove_reader, set_reader, tidy_name
+from overread.web.people import find_reader, remove_reader, set_reader
 from overread.web.session import RENEWED_AFTER, SESSION_SECONDS
 from overread.web.tokens import Tokens
 
@@ -209,7 +210,7 @@ def test_without_log_in_a_removed_reader_stays_out(site: Site, visit: Callable[[
 def test_what_a_stranger_learns(site: Site, guarded: Site, visit: Callable[[str], TestClient]) -> None:
     with browser(guarded) as client:
         assert client.get("/api/readers").json() == []
-        about = {"name": "study", "classes": [], "log_in": True, "assisted": False}
+        about = {"id": site.tokens.cookie, "name": "study", "classes": [], "log_in": True, "assisted": False}
         assert client.get("/api/about").json() == about
         assert log_in(client, "ben", BEN) == 200
         assert client.get("/api/about").json() == {**about, "classes": ["disc", "stripe", "noise"]}
@@ -481,3 +482,10 @@ def test_what_the_command_refuses(
     assert err.count("\n") == 1
     with Store.open(study / "project.db") as store:
         assert store.readers() == []
+
+
+def test_what_was_not_looked_at_is_no_failure() -> None:
+    attempts = Attempts(Clock())
+    for _ in range(100):
+        assert attempts.begin("ada", "192.0.2.1") == 0
+        attempts.unchecked("ada", "192.0.2.1")

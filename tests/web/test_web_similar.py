@@ -154,7 +154,7 @@ def compare(opinions: Opinions, store: Store, people: list[int]) -> None:
     """With what follows from all standing reads at once."""
     standing = list(store.current_reads())
     secret = {each.number for each in store.rounds() if each.open}
-    hidden = {read.item for read in standing if read.round in secret}
+    hidden = {item for item, number in store.asked_in(range(9)).items() if number in secret}
     told = [read for read in standing if read.item not in hidden]
     agreed = take_snapshot(told, 9, 3)
     public = dict(zip(agreed.positions.tolist(), agreed.labels.tolist(), strict=True))
@@ -221,3 +221,19 @@ def test_projects_of_earlier_versions_have_no_similar_images(site: Site, visit: 
     item = ada.post("/api/work", json={"images": 1}).json()["tasks"][0]["item"]
     say(ada, item, 0)
     assert ada.get(f"/api/similar/{site.tokens.item_id(0)}").json() == []
+
+
+def test_a_late_answer_does_not_tell_who_reads_the_item_anew(site: Site, visit: Visit) -> None:
+    ada, ben = visit("Ada"), visit("Ben")
+    task = ada.post("/api/work", json={"images": 1}).json()["tasks"][0]
+    position = site.tokens.position(task["item"])
+    assert position is not None
+    site.store.close_round(1)
+    site.store.open_round("random", [position, (position + 1) % 90])
+    late = {"client_id": str(uuid4()), "round": 1, "item": task["item"], "kind": "label", "label": 2}
+    assert ada.post("/api/reads", json=late).status_code == 200
+    other = site.tokens.item_id((position + 1) % 90)
+    assert ben.get(f"/api/similar/{other}").json() == []
+    assert [each["item"] for each in ada.get(f"/api/similar/{other}").json()] == [task["item"]]
+    site.store.close_round(2)
+    assert [each["label"] for each in ben.get(f"/api/similar/{other}").json()] == ["noise"]

@@ -11,7 +11,7 @@ from overread.project.exports.folders import write_folders
 from overread.project.exports.label_studio import LOCAL_FILES, tasks_file
 from overread.project.exports.rows import labelled_items
 from overread.project.exports.tables import Write, csv_table, parquet_table
-from overread.project.folder import Project
+from overread.project.folder import STATE, Project
 from overread.project.label_studio import labelling_config
 
 __all__ = ["config_file", "export_labels"]
@@ -61,10 +61,17 @@ def config_file(out: Path) -> Path:
 
 def _check_place(project: Project, out: Path, form: str) -> None:
     sources = [project.config.data.path, project.config.data.metadata, project.state.get("labels")]
+    if form != "folder" and out.exists() and not (out.is_file() or out.is_dir()):
+        raise RunError(f"{out} is no ordinary file: give another one with --out")
+    if out.is_symlink() or out.name in ("", ".."):
+        raise RunError(f"{out} is a link, or no name of its own: give the place itself with --out")
     if out.exists() and any(each is not None and Path(each).exists() and out.samefile(each) for each in sources):
         raise RunError(f"{out} holds the images or labels of the project: give another file with --out")
-    if out.absolute().is_relative_to(project.folder.absolute()):
-        raise RunError(f"{out} lies in the project folder: give a file outside of it with --out")
+    place = Path(realpath(out))
+    if place.is_relative_to(realpath(project.folder)) or any((each / STATE).is_file() for each in place.parents):
+        raise RunError(f"{out} lies in a project folder: give a place outside of it with --out")
+    if form == "label-studio" and config_file(out).exists() and not config_file(out).is_file():
+        raise RunError(f"{config_file(out)}, which is written beside it, is no ordinary file: give another --out")
     if form != "folder":
         if out.is_dir():
             raise RunError(f"{out} is a folder: give a file with --out")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ijson
 
@@ -15,6 +15,8 @@ __all__ = ["is_json", "task_answers"]
 Fields = Mapping[str, Any]
 # What Label Studio's own template for images calls the choice.
 TEMPLATE_LABEL = "choice"
+# Of what Label Studio exports no part lies deeper than ten; the time and memory to parse grow with the square.
+DEEPEST = 50
 BOM = b"\xef\xbb\xbf"
 
 
@@ -35,6 +37,8 @@ def task_answers(path: Path) -> Iterator[Answer]:
     try:
         with path.open("rb") as stream:
             stream.seek(skipped)
+            _check_depth(stream, path)
+            stream.seek(skipped)
             prefix = "item" if first == b"[" else ""
             for i, task in enumerate(ijson.items(stream, prefix, use_float=True, multiple_values=True)):
                 where = f"task {i + 1}"
@@ -43,6 +47,15 @@ def task_answers(path: Path) -> Iterator[Answer]:
                 yield from _of_task(task, where, path)
     except (ijson.JSONError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}): export it again") from None
+
+
+def _check_depth(stream: BinaryIO, path: Path) -> None:
+    """DataError where the JSON is nested so deep that it is an attack."""
+    depth = 0
+    for event, _ in ijson.basic_parse(stream, use_float=True, multiple_values=True):
+        depth += (event in ("start_map", "start_array")) - (event in ("end_map", "end_array"))
+        if depth > DEEPEST:
+            raise DataError(f"{path} is nested more than {DEEPEST} deep, which no export is: export it again")
 
 
 def _first(path: Path) -> tuple[int, bytes]:
@@ -118,7 +131,10 @@ def _results(annotation: Fields, where: str, path: Path) -> tuple[dict[str, str]
     """The choices and the texts of an annotation, by the name of the field."""
     choices: dict[str, str] = {}
     texts: dict[str, str] = {}
-    for result in annotation.get("result") or []:
+    results = annotation.get("result") or []
+    if not isinstance(results, list):
+        raise DataError(f"an annotation of {where} of {path} has no list of results: export it again")
+    for result in results:
         kind, value = (result.get("type"), result.get("value")) if isinstance(result, dict) else (None, None)
         name = str(result.get("from_name")) if kind else ""
         if kind == "choices" and isinstance(value, dict):
@@ -160,7 +176,9 @@ def _lines(value: object) -> str:
 def _remarks(annotation: Fields) -> list[str]:
     """The texts of the discussion about an annotation."""
     comments = annotation.get("comments")
-    return [_lines(each.get("text")) for each in comments if isinstance(each, dict)] if comments else []
+    return (
+        [_lines(each.get("text")) for each in comments if isinstance(each, dict)] if isinstance(comments, list) else []
+    )
 
 
 def _person(who: object) -> str:

@@ -56,17 +56,17 @@ def _record(store: Store, batch: Sequence[Said]) -> int:
     standing = {
         (read.item, None if read.kind == "adjudication" else read.reader): read for read in store.standing_of(positions)
     }
-    rounds = store.asked_in(positions)
-    new: list[tuple[Said, StoredRead | None]] = []
+    rounds, last = store.asked_in(positions), store.last_events(positions)
+    new: list[Said] = []
     for said in batch:
         before = standing.get((said.item, None if said.kind == "adjudication" else ids.get(said.reader, -1)))
         if before is None or not _says(before, said, ids.get(said.reader)):
-            new.append((said, before))
+            new.append(said)
 
     def make(known: Mapping[str, int]) -> list[Read]:
-        return [_read(said, known[said.reader], rounds.get(said.item), before) for said, before in new]
+        return [_read(said, known[said.reader], rounds.get(said.item), last.get(said.item, 0)) for said in new]
 
-    return store.record_by(list(dict.fromkeys(said.reader for said, _ in new)), make) if new else 0
+    return store.record_by(list(dict.fromkeys(said.reader for said in new)), make) if new else 0
 
 
 def _says(before: StoredRead, said: Said, reader: int | None) -> bool:
@@ -75,13 +75,11 @@ def _says(before: StoredRead, said: Said, reader: int | None) -> bool:
     return same and said.comment in ("", before.comment.strip())
 
 
-def _read(said: Said, reader: int, number: int | None, before: StoredRead | None) -> Read:
-    replaced = 0 if before is None else before.sequence
+def _read(said: Said, reader: int, number: int | None, last: int) -> Read:
+    """last: the last event of the item, so that what was taken back can be said again."""
     took = "" if said.seconds is None else f"/{said.seconds}"
     return Read(
-        client_id=str(
-            uuid5(NAMESPACE, f"{said.item}/{reader}/{said.kind}/{said.label}/{replaced}/{said.comment}{took}")
-        ),
+        client_id=str(uuid5(NAMESPACE, f"{said.item}/{reader}/{said.kind}/{said.label}/{last}/{said.comment}{took}")),
         item=said.item,
         reader=reader,
         kind=said.kind,

@@ -14,7 +14,7 @@ from overread.errors import DataError, RunError, name_some
 from overread.project.folder import CANNOT_TELL
 from overread.project.imports.answers import Answer
 from overread.store import Kind, Store
-from overread.store.texts import stored_text
+from overread.store.texts import stored_text, tidy_name
 
 __all__ = ["Said", "Staged", "stage"]
 
@@ -130,8 +130,8 @@ class _Check:
                 f"who decides names a class, and '{answer.item}' has '{CANNOT_TELL}': leave the label empty",
                 [answer.item],
             )
-        # One person under one name, however it is spaced.
-        name = " ".join((answer.reader or self._reader).split())
+        # One person under one name, however it is written.
+        name = tidy_name(answer.reader or self._reader)
         if not name:
             raise DataError(f"{answer.where} of {self._file} does not say who read: fill in `reader`, or give --reader")
         stored_text(name, "the name of a reader")

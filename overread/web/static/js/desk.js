@@ -120,16 +120,23 @@ export class Desk extends EventTarget {
   }
 
   /** What the reader says of the image before him. */
-  answer(kind, label, { comment, seconds, similar }) {
+  answer(kind, label, { comment, seconds }) {
     const task = this.tasks.shift();
-    const shown = Object.fromEntries(Object.entries(task.shown).filter(([, value]) => value !== null));
+    const seen = { ...task.shown, similar: recall(`${this.#place}:similar`, {})[task.item] ?? null };
+    const shown = Object.fromEntries(Object.entries(seen).filter(([, value]) => value !== null));
     const body = { round: task.round, item: task.item, kind, label, comment, seconds };
     this.#answeredMeanwhile.add(task.item);
-    keep(this.#place, [...this.history, { task, kind, label, comment, similar }].slice(-REMEMBERED));
+    keep(this.#place, [...this.history, { task, kind, label, comment }].slice(-REMEMBERED));
     this.before = null;
     if (kind !== "skip") this.#count(1);
-    this.#outbox.add({ ...body, shown: similar === null ? shown : { ...shown, similar } });
+    this.#outbox.add({ ...body, shown });
     this.#changed();
+  }
+
+  /** Remember how many similar images he saw: also when he comes back to the image, or to the page. */
+  noteSimilar(item, count) {
+    const seen = Object.entries({ ...recall(`${this.#place}:similar`, {}), [item]: count });
+    keep(`${this.#place}:similar`, Object.fromEntries(seen.slice(-REMEMBERED)));
   }
 
   #count(change) {

@@ -60,9 +60,10 @@ export function showDisagreements(root, { about, keys, bar, signedOut }) {
     enable(false);
     if (!item) {
       viewer.show(null);
-      const all = items.length > 0;
-      fill(empty, h("h2", {}, all ? "All decided" : "Readers agree"),
-        h("p", {}, all ? "Nothing is left on which readers do not agree." : "There is no image on which they do not."));
+      const [title, more] = open ? ["End of the list", `${count(open, "image")} left to decide.`]
+        : items.length ? ["All decided", "Nothing is left on which readers do not agree."]
+          : ["Readers agree", "There is no image on which they do not."];
+      fill(empty, h("h2", {}, title), h("p", {}, more));
       return;
     }
     fill(empty);

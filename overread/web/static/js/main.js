@@ -41,8 +41,8 @@ async function start() {
 
 function signIn(about) {
   keep("signed-in", false);
-  const last = recall(`${about.name}:last`, null);
-  const waiting = last === null ? 0 : recall(`${about.name}:${last}:outbox`, []).length;
+  const last = recall(`${about.id}:last`, null);
+  const waiting = last === null ? 0 : recall(`${about.id}:${last}:outbox`, []).length;
   const kept = waiting
     ? `${count(waiting, "answer")} of ${last} ${waiting === 1 ? "is" : "are"} kept on this computer, to be sent ` +
       "after signing in."
@@ -54,8 +54,8 @@ async function enter(person, take = false) {
   // Again: what strangers are told has no classes.
   const about = await api.about();
   keep("signed-in", true);
-  keep(`${about.name}:last`, person.name);
-  const place = `${about.name}:${person.name}`;
+  keep(`${about.id}:last`, person.name);
+  const place = `${about.id}:${person.name}`;
   let leave = () => {};
   const release = await beReading(place, take, () => leave("other tab"));
   if (release === null) {
@@ -80,7 +80,7 @@ async function enter(person, take = false) {
   const body = h("div", { class: "view" });
   const bar = makeTop(about, person, person.role === "owner" ? VIEWS : VIEWS.slice(0, 1), go, signOut);
   const banner = makeBanner(outbox, () => desk.trouble);
-  const keys = new Keys(about.name, about.classes);
+  const keys = new Keys(about.id, about.classes);
   const context = { about, place, keys, desk, outbox, bar, signedOut: () => leave("signed out") };
   function go(view) {
     endView();

@@ -39,6 +39,3 @@ export function picture(item) {
   }
   return found;
 }
-
-/** Whether it is here, or on its way. */
-export const held = (item) => pictures.has(item);

@@ -149,7 +149,7 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
     said.textContent = `Last answer: ${name}`;
     announce(name);
     if (kind !== "skip") pace.add(seconds);
-    desk.answer(kind, label, { comment: comment.text, seconds, similar: similar.shown });
+    desk.answer(kind, label, { comment: comment.text, seconds });
   }
 
   async function undo() {
@@ -164,7 +164,7 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
     showProgress();
   }
 
-  const lookForSimilar = () => viewer.picture && similar.open(viewer.picture.item);
+  const lookForSimilar = () => viewer.picture && similar.open(viewer.picture.item, (count) => desk.noteSimilar(viewer.picture.item, count));
   const refresh = () => {
     enable(Boolean(viewer.picture));
     commands.forEach((each) => each.update());

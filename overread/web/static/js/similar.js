@@ -4,23 +4,22 @@ import * as api from "./api.js";
 import { fill, h } from "./dom.js";
 import { picture } from "./pictures.js";
 
-/** The panel; `shown` says how many images it showed of the item that is read, null where nobody asked. */
+/** The panel; `open(item, note)` calls `note` with the number of images that it shows. */
 export function makeSimilar() {
   const list = h("ul");
   const said = h("p", { class: "hint", role: "status" });
   const element = h("section", { class: "similar", hidden: true, "aria-label": "Similar images" },
     h("h2", {}, "Similar images that were read"), said, list);
-  const panel = { element, shown: null, reset, open };
+  const panel = { element, reset, open };
   let wanted = null;
 
   function reset() {
-    Object.assign(panel, { shown: null });
     wanted = null;
     element.hidden = true;
     fill(list);
   }
 
-  async function open(item) {
+  async function open(item, note) {
     if (wanted === item) {
       element.hidden = !element.hidden;
       return;
@@ -34,7 +33,7 @@ export function makeSimilar() {
       const figures = await Promise.all(found.map(figure));
       if (wanted !== item) return;
       fill(list, figures);
-      panel.shown = found.length;
+      note(found.length);
       element.scrollIntoView({ block: "nearest" });
       said.textContent = found.length ? "" : "Nothing that looks like it has been read yet.";
     } catch (failure) {
