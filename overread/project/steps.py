@@ -112,7 +112,7 @@ def update_model(project: Project, reporter: Reporter, *, early: bool = False) -
     if done.finished < done.items and not early:
         raise RunError(
             f"{done.items - done.finished} of the {done.items} items of round {number} have not all reads that were "
-            f"asked for: import them with `overread import {project.folder} FILE.csv`, or go on without them with "
+            f"asked for: have them read with `overread serve {project.folder}`, or go on without them with "
             f"`overread update {project.folder} --early`"
         )
     learner = _begin(project, reporter).learner
