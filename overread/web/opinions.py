@@ -38,6 +38,7 @@ class Opinions:
         self._lock = threading.Lock()
         self._sequence = 0
         self._closed = 0
+        self._n_rounds = 0
         self._said: dict[int, dict[int, _Said]] = {}
         self._own: dict[int, dict[int, int]] = {}
         self._settled: dict[int, int] = {}
@@ -75,14 +76,16 @@ class Opinions:
 
     def _follow(self) -> None:
         # Rounds first: of one that begins meanwhile the reads are known as what nobody is told.
-        closed = sum(not each.open for each in self._store.rounds())
+        rounds = self._store.rounds()
+        closed = sum(not each.open for each in rounds)
         touched = set()
         for event in self._store.reads_since(self._sequence):
             self._take(event)
             touched.add(event.item)
             self._sequence = event.sequence
-        if closed != self._closed:
-            self._closed = closed
+        if (len(rounds), closed) != (self._n_rounds, self._closed):
+            # What a new round asks for is open again, whoever has said something of it before.
+            self._n_rounds, self._closed = len(rounds), closed
             touched = set(self._said)
         asked = self._store.asked_in(sorted(touched))
         for item in touched:
