@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import BaseModel, Field
 
 from overread.errors import StoreError
-from overread.store import Reader
+from overread.store import Reader, Role
 from overread.store.texts import tidy_name
 from overread.web.people import NAME_LENGTH
 from overread.web.site import Site
 
-__all__ = ["Here", "Me", "Owner", "Session", "router", "session_of"]
+__all__ = ["Here", "Me", "Owner", "Session", "is_owner", "router", "session_of"]
 
 SESSION_SECONDS = 12 * 3600
 # Whoever works on gets a new cookie once an hour.
@@ -80,9 +80,14 @@ def signed_in(reader: Someone) -> Reader:
 Me = Annotated[Reader, Depends(signed_in)]
 
 
+def is_owner(site: Site, reader: Reader) -> bool:
+    """Whether the reader may decide, and see what others said: without log-in everybody."""
+    return reader.role == "owner" or not site.log_in
+
+
 def signed_in_owner(site: Here, reader: Me) -> Reader:
     """The reader of the session where he may decide; 403 else.  Without log-in everybody may."""
-    if site.log_in and reader.role != "owner":
+    if not is_owner(site, reader):
         raise HTTPException(403, "this is for owners of the project")
     return reader
 
@@ -207,7 +212,7 @@ def _welcomed(site: Site, name: str) -> Reader:
 
 
 def _person(site: Site, reader: Reader, session_id: str) -> Person:
-    role = reader.role if site.log_in else "owner"
+    role: Role = "owner" if is_owner(site, reader) else "reader"
     return Person(name=reader.name, role=role, proof=site.tokens.proof(session_id))
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from overread.files import without_nan
 from overread.project.folder import Project
 from overread.project.status import next_step
-from overread.web.session import Here, Me
+from overread.web.session import Here, Me, is_owner
 from overread.web.work import Progress, progress_of
 
 __all__ = ["router"]
@@ -59,7 +59,7 @@ def show_state(site: Here, me: Me) -> State:
     """What was read, how well readers agree, what is thought to be wrong still, and the next step."""
     current = site.round()
     progress = None if current is None else progress_of(site, current.number, me)
-    if site.log_in and me.role != "owner":
+    if not is_owner(site, me):
         return State(progress=progress)
     project = Project(site.folder, site.config, dict(site.state()), site.store)
     said = site.overview.get(site.opinions.sequence())
