@@ -7,7 +7,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, exists, literal, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    literal,
+    or_,
+    select,
+    true,
+)
 
 from overread.errors import Conflict, DataError, StoreError
 from overread.store.queue import end_lease, lease, refresh
@@ -72,11 +84,14 @@ def record(connection: Connection, read: Read, n_classes: int, now: datetime) ->
     return _add(connection, row, now)
 
 
-def undo(connection: Connection, reader: int, client_id: str, seconds: float, now: datetime) -> Recorded | None:
+def undo(
+    connection: Connection, reader: int, client_id: str, seconds: float, now: datetime, item: int | None
+) -> Recorded | None:
     """The receipt of an event that takes back the reader's last answer or skip in the open round; None without one.
 
-    The item is leased to the reader again, for so many seconds.  Another undo, with another id, takes back the one
-    before.  What the answer had replaced stays replaced.  Conflict where the client-made id came with another content.
+    item: only what he said of this one; None = of whichever was last.  It is leased to the reader again, for so many
+    seconds.  Another undo, with another id, takes back the one before.  What the answer had replaced stays replaced.
+    Conflict where the client-made id came with another content.
     """
     row: dict[str, Any] = {"client_id": _uuid(client_id), "reader": reader, "kind": "undo", "label": None}
     known = _receipt(connection, row)
@@ -94,7 +109,7 @@ def undo(connection: Connection, reader: int, client_id: str, seconds: float, no
         select(reads.c.sequence, reads.c.item, reads.c.round)
         .join(rounds, rounds.c.number == reads.c.round)
         .where(reads.c.reader == reader, rounds.c.open, reads.c.kind.in_((*ANSWERS, "skip")))
-        .where(~superseded(reads), ~again)
+        .where(~superseded(reads), ~again, true() if item is None else reads.c.item == item)
         .order_by(reads.c.sequence.desc())
         .limit(1)
     ).first()

@@ -230,12 +230,13 @@ class Store:
 
         self._write(work)
 
-    def undo(self, reader: int, client_id: str, lease_seconds: float) -> Recorded | None:
+    def undo(self, reader: int, client_id: str, lease_seconds: float, item: int | None = None) -> Recorded | None:
         """The receipt of an event that takes back the reader's last answer in the open round; see `reads.undo`.
 
-        client_id: a new UUID, that of the undo itself.  None where there is nothing to take back.
+        client_id: a new UUID, that of the undo itself.  item: the one whose answer is meant; None = the last one's.
+        None where there is nothing to take back.
         """
-        return self._write(lambda c: reads.undo(c, reader, client_id, lease_seconds, self._clock()))
+        return self._write(lambda c: reads.undo(c, reader, client_id, lease_seconds, self._clock(), item))
 
     def release(self, reader: int, item: int) -> None:
         """Give the reader's lease of an item back; nothing where he has none."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel
 
 from overread.arrays.consensus import CANNOT_TELL
@@ -12,6 +12,11 @@ from overread.web.session import Here, Me
 from overread.web.work import position_of
 
 __all__ = ["router"]
+
+NO_FEATURES = (
+    "nothing is known of which images look alike: `overread learn` keeps that where a frozen network, or the noise "
+    "model, has seen every image"
+)
 
 router = APIRouter(prefix="/api", tags=["reading"])
 
@@ -28,11 +33,11 @@ class Similar(BaseModel):
 
 @router.get("/similar/{item}")
 def find_similar(site: Here, me: Me, item: ItemInPath, images: Annotated[int, Query(ge=1, le=50)] = 6) -> list[Similar]:
-    """The images that look most alike, the most alike first; none in projects of versions that kept no features."""
+    """The images that look most alike, the most alike first; 404 where nothing is known of what images look like."""
     position = position_of(site, item)
-    features = open_features(site.folder, site.store.count_items())
+    features = open_features(site.folder, site.n_items)
     if features is None:
-        return []
+        raise HTTPException(404, NO_FEATURES)
     known = site.opinions.known_to(me.id)
     others = known.items != position
     items, labels, mine = (each[others] for each in known)

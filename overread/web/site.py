@@ -24,6 +24,8 @@ class Site(NamedTuple):
     folder: Path
     config: Config
     store: Store
+    n_items: int
+    """Of the project, which never change."""
     tokens: Tokens
     log_in: bool
     """Whether who reads must give a password."""
@@ -68,6 +70,7 @@ def open_site(
             folder,
             project.config,
             project.store,
+            project.store.count_items(),
             Tokens(load_secret(folder)),
             log_in,
             assisted,

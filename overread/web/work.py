@@ -86,9 +86,11 @@ class Answer(BaseModel):
 
 
 class Undo(BaseModel):
-    """Take the last answer back."""
+    """Take an answer in the open round back."""
 
     client_id: UUID
+    item: ItemId | None = None
+    """The image that it was about; None: whichever this reader answered last."""
 
 
 class Receipt(BaseModel):
@@ -160,8 +162,9 @@ def answer(site: Here, me: Me, said: Answer) -> Answered:
 
 @router.post("/undo")
 def undo(site: Here, me: Me, which: Undo) -> Undone:
-    """Take back the last answer in the open round; its image comes with the next `work`."""
-    recorded = site.store.undo(me.id, str(which.client_id), site.lease_seconds)
+    """Take an answer in the open round back; its image comes with the next `work`."""
+    item = None if which.item is None else position_of(site, which.item)
+    recorded = site.store.undo(me.id, str(which.client_id), site.lease_seconds, item)
     return Undone(receipt=None if recorded is None else receipt_of(site, recorded))
 
 
@@ -183,6 +186,6 @@ def receipt_of(site: Site, recorded: Recorded) -> Receipt:
 def position_of(site: Site, item: str) -> int:
     """The position of an item; 404 for an id that this project never gave."""
     position = site.tokens.position(item)
-    if position is None:
+    if position is None or position >= site.n_items:
         raise HTTPException(404, "there is no such image")
     return position

@@ -30,7 +30,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("give back"), READER, ITEM),
     st.tuples(st.just("answer"), READER, ITEM, st.sampled_from([0, 1, "cannot-tell", "skip"])),
     st.tuples(st.just("again"), READER),
-    st.tuples(st.just("undo"), READER),
+    st.tuples(st.just("undo"), READER, st.none() | ITEM),
     st.tuples(st.just("release"), READER, ITEM),
     st.tuples(st.just("wait"), st.sampled_from([1.0, 4.0, LEASE])),
 )
@@ -74,8 +74,8 @@ class Model:
         self.log = [entry for entry in self.log if entry[:2] != (reader, item)]
         self.log.append((reader, item, said))
 
-    def undo(self, reader: int) -> int | None:
-        mine = [entry for entry in self.log if entry[0] == reader]
+    def undo(self, reader: int, item: int | None) -> int | None:
+        mine = [entry for entry in self.log if entry[0] == reader and item in (None, entry[1])]
         if not mine:
             return None
         self.log.remove(mine[-1])
@@ -131,8 +131,9 @@ def test_whatever_readers_do_the_store_and_the_model_agree(
                 if arguments[2] != "skip" or arguments[0] not in model.events(arguments[1]):
                     say(*arguments)
             elif name == "undo":
-                undone = store.undo(readers[arguments[0]], new_id(), LEASE)
-                assert (undone and undone.item - first) == model.undo(arguments[0])
+                meant = None if arguments[1] is None else first + arguments[1]
+                undone = store.undo(readers[arguments[0]], new_id(), LEASE, meant)
+                assert (undone and undone.item - first) == model.undo(*arguments)
             elif name == "release":
                 store.release(readers[arguments[0]], first + arguments[1])
                 model.leases.pop(tuple(arguments), None)

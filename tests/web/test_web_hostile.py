@@ -1,6 +1,5 @@
 """Requests that nobody means well: paths, ids, texts and numbers.  Answers of 4xx alone."""
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 import pytest
+from asgi import ask
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -88,27 +88,18 @@ def fixture_stranger(site: Site) -> Callable[[str], tuple[int, bytes]]:
     app = make_app(site)
 
     def get(path: str) -> tuple[int, bytes]:
-        sent: list[Any] = []
-
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send(message: Any) -> None:
-            sent.append(message)
-
         scope = {
-            "type": "http",
             "method": "GET",
-            "scheme": "http",
-            "http_version": "1.1",
             # As servers decode it.
             "path": unquote_to_bytes(path).decode("utf-8", "replace"),
             "raw_path": path.encode(),
-            "query_string": b"",
             "headers": [(b"host", b"127.0.0.1:8000")],
             "client": ("127.0.0.1", 50000),
         }
-        asyncio.run(app(scope, receive, send))
+        sent = ask(app, receive, scope)
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
     return get
@@ -129,10 +120,17 @@ def test_forged_cut_and_foreign_ids_are_no_images(site: Site, client: TestClient
 
 def test_an_id_of_an_item_that_does_not_exist_or_is_not_of_the_round(site: Site, client: TestClient) -> None:
     first_item(client)
-    for position in (site.store.count_items(), 2**31, 2**63 - 1):
-        answer = client.post("/api/reads", json=said(site.tokens.item_id(position)))
-        assert is_a_refusal(answer), position
-        assert "project.db" not in answer.text
+    for position in (site.store.count_items(), 2**31, 2**63 - 1, 2**64 - 1):
+        item = site.tokens.item_id(position)
+        for answer in (
+            client.post("/api/reads", json=said(item)),
+            client.post("/api/undo", json={"client_id": str(uuid4()), "item": item}),
+            client.get(f"/api/images/{item}"),
+            client.get(f"/api/similar/{item}"),
+        ):
+            assert answer.status_code == 404, position
+            assert is_a_refusal(answer)
+            assert "project.db" not in answer.text
     assert list(site.store.reads_since(0)) == []
 
 

@@ -1,12 +1,14 @@
 """The review page on bad days: no network, a server that is killed, two tabs, a session that ends, refused answers."""
 
 from pathlib import Path
+from uuid import uuid4
 
 from browser import Desk, Sit
 from playwright.sync_api import APIResponse, Route
 from served import Served
 
 from overread.project.folder import open_project
+from overread.store import Read
 from overread.web import Site
 
 
@@ -181,3 +183,27 @@ def test_a_round_that_is_closed_meanwhile(home: str, site: Site, desk: Sit) -> N
     ada.press("1", "1", "1", "1").settled()
     ada.wait("h2:text('There is nothing to read now')")
     assert events(site) == [("label", 0)] * 4
+
+
+def test_undo_of_an_answer_whose_round_is_over_takes_back_no_other_one(home: str, site: Site, desk: Sit) -> None:
+    ada = desk(home).press("1").settled()
+    site.store.close_round(1)
+    site.store.open_round("random", range(6, 9))
+    me = site.store.readers()[0].id
+    # By another device of hers, and so the last one of the open round.
+    site.store.record(Read(str(uuid4()), 6, me, "label", 2, 2))
+    ada.press("u").settled()
+    ada.page.locator(".side").get_by_text("The round of this answer is over").wait_for()
+    assert events(site) == [("label", 0), ("label", 2)]
+    # What she says now takes the place of what she said.
+    ada.press("2").settled()
+    assert sorted(read.label or 0 for read in site.store.current_reads()) == [1, 2]
+
+
+def test_undo_takes_back_the_answer_of_this_device_though_another_one_came_later(
+    home: str, site: Site, desk: Sit
+) -> None:
+    ada = desk(home).press("1").settled()
+    desk(home).press("3").settled()
+    ada.press("u").settled()
+    assert [read.label for read in site.store.current_reads()] == [2]

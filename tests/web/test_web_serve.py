@@ -1,5 +1,6 @@
 """`overread serve` as a process: where it listens, how it ends, and what outlives it."""
 
+import ipaddress
 import os
 import re
 import shutil
@@ -146,9 +147,12 @@ def test_every_address_but_loopback_demands_a_password(study: Path, start: Start
     with Store.open(study / "project.db") as store:
         set_reader(store, "ada", "owner", "correct horse")
     _, home = start(study, "--host", "0.0.0.0", "--port", "0")
-    port = httpx.URL(home).port
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    printed = httpx.URL(home)
+    with httpx.Client(base_url=f"http://127.0.0.1:{printed.port}") as client:
         assert client.get("/api/about").json()["log_in"] is True
+        # What it prints is answered to, be it that of a machine in a network or without one.
+        assert client.get("/", headers={"Host": printed.netloc.decode()}).status_code == 200
+        assert ipaddress.ip_address(printed.host) != ipaddress.ip_address("0.0.0.0")
         assert client.post("/api/session", json={"name": "eve"}).status_code == 401
         assert client.get("/api/about", headers={"Host": "evil.example"}).status_code == 400
 

@@ -102,6 +102,13 @@ def test_a_project_keeps_features_of_its_items_by_position(begun_study: Path) ->
     np.testing.assert_allclose(wide @ wide.T, expected @ expected.T, atol=0.02)
 
 
+def test_without_features_it_says_so(site: Site, visit: Visit) -> None:
+    (site.folder / FEATURES).unlink()
+    answer = visit("ada").get(f"/api/similar/{site.tokens.item_id(0)}")
+    assert answer.status_code == 404
+    assert "which images look alike" in answer.json()["error"]["message"]
+
+
 OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from(["read", "read", "read", "unsure", "skip", "undo", "decide", "import", "turn", "look"]),
@@ -213,14 +220,6 @@ def test_the_most_alike_come_first_and_the_image_itself_never(site: Site, visit:
     assert [each["item"] for each in ada.get(address, params={"images": 2}).json()] == expected[:2]
     assert ada.get(address, params={"images": 51}).status_code == 422
     assert ada.get("/api/similar/x").status_code == 404
-
-
-def test_projects_of_earlier_versions_have_no_similar_images(site: Site, visit: Visit) -> None:
-    (site.folder / FEATURES).unlink()
-    ada = visit("ada")
-    item = ada.post("/api/work", json={"images": 1}).json()["tasks"][0]["item"]
-    say(ada, item, 0)
-    assert ada.get(f"/api/similar/{site.tokens.item_id(0)}").json() == []
 
 
 def test_a_late_answer_does_not_tell_who_reads_the_item_anew(site: Site, visit: Visit) -> None:

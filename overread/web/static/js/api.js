@@ -70,7 +70,7 @@ export const signOut = () => request("DELETE", "/api/session");
 export const claim = (images) => json("POST", "/api/work", { images });
 export const progress = () => json("GET", "/api/progress");
 export const read = (answer) => json("POST", "/api/reads", answer);
-export const undo = (clientId) => json("POST", "/api/undo", { client_id: clientId });
+export const undo = (which) => json("POST", "/api/undo", which);
 export const picture = (item) => content(image(item), "blob");
 export const aboutImage = (item) => json("GET", `${image(item)}/about`);
 export const grey = (item) => content(`${image(item)}/grey`, "arrayBuffer");

@@ -9,7 +9,7 @@ const REMEMBERED = 50;
 const POLL = 15_000;
 const CHECK = 30_000;
 
-/** The work of one reader.  Events: "changed", "signed-out". */
+/** The work of one reader.  Events: "changed", "not-undone" (the server had no such answer), "signed-out". */
 export class Desk extends EventTarget {
   #place;
   #outbox;
@@ -68,7 +68,8 @@ export class Desk extends EventTarget {
       this.tasks.push({ ...next, round: this.round });
       this.#changed();
     }
-    // What was taken back is his again, be it another image than he thought.
+    if (entry.what === "undo" && !answer.receipt) this.dispatchEvent(new Event("not-undone"));
+    // What was taken back is his again.
     if (entry.what === "undo" || this.tasks.length < HELD - 1) this.refill();
   }
 
@@ -166,7 +167,7 @@ export class Desk extends EventTarget {
   /** In a browser that did not see the answer only the server knows which one was the last. */
   async #undoUnknown() {
     if (this.#outbox.entries.length) return null;
-    const { receipt } = await api.undo(makeId());
+    const { receipt } = await api.undo({ client_id: makeId() });
     if (!receipt) return null;
     await this.refill();
     const task = this.tasks.find(({ item }) => item === receipt.item);

@@ -51,7 +51,7 @@ export class Outbox extends EventTarget {
   takeBack(item) {
     const entries = this.entries;
     const last = entries.at(-1);
-    const isOf = (entry) => entry.body.item === item;
+    const isOf = ({ what, body }) => what === "read" && body.item === item;
     if (!entries.some(isOf) && this.aside.some(isOf)) {
       // The server never took it: an undo would take back the one before.
       keep(`${this.#name}:aside`, this.aside.filter((entry) => !isOf(entry)));
@@ -59,21 +59,18 @@ export class Outbox extends EventTarget {
       return;
     }
     if (last?.what === "read" && !last.tried) this.#keep(entries.slice(0, -1));
-    else this.#keep([...entries, { what: "undo", item, body: { client_id: makeId() } }]);
+    else this.#keep([...entries, { what: "undo", body: { client_id: makeId(), item } }]);
     this.hurry();
   }
 
   /** Whether an answer on this item is on its way. */
   holds(item) {
-    return this.entries.reduce((held, { what, item: undone, body }) => {
-      if (what === "undo") return undone === item ? false : held;
-      return body.item === item || held;
-    }, false);
+    return this.entries.reduce((held, { what, body }) => (body.item === item ? what === "read" : held), false);
   }
 
   /** Send again what the server refused. */
   resend() {
-    const again = this.aside.map(({ what, item, body }) => ({ what, item, body }));
+    const again = this.aside.map(({ what, body }) => ({ what, body }));
     this.dismiss();
     this.#keep([...this.entries, ...again]);
     this.hurry();
@@ -114,7 +111,7 @@ export class Outbox extends EventTarget {
     this.#keep(this.entries.map((each, i) => (i ? each : { ...each, tried: true })));
     let answer;
     try {
-      answer = entry.what === "undo" ? await api.undo(entry.body.client_id) : await api.read(entry.body);
+      answer = entry.what === "undo" ? await api.undo(entry.body) : await api.read(entry.body);
     } catch (failure) {
       if (!(failure instanceof api.Failure)) throw failure;
       await this.#failed(entry, failure);
@@ -145,7 +142,7 @@ export class Outbox extends EventTarget {
       const next = this.entries[1];
       this.#done(entry);
       // An answer that its reader has taken back meanwhile, and that the server never had, is done with.
-      if (next?.what === "undo" && next.item === entry.body.item) this.#done(next);
+      if (next?.what === "undo" && next.body.item === entry.body.item) this.#done(next);
       else keep(`${this.#name}:aside`, [...this.aside, { ...entry, why: failure.message }]);
       this.#tell("changed");
     }

@@ -49,8 +49,10 @@ export class Watch {
   #total = 0;
   #since = null;
 
-  constructor() {
-    document.addEventListener("visibilitychange", () => (document.hidden ? this.#pause() : this.#run()));
+  /** `ended`: a signal, after which it stands still. */
+  constructor(ended) {
+    const change = () => (document.hidden ? this.#pause() : this.#run());
+    document.addEventListener("visibilitychange", change, { signal: ended });
   }
 
   #pause() {

@@ -14,7 +14,6 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
   const viewer = new Viewer();
   const tools = makeTools(viewer, keys);
   const pace = new Pace(place);
-  const watch = new Watch();
   const comment = makeComment();
   const similar = makeSimilar();
   const buttons = makeClassButtons(about.classes, keys, (i) => answer("label", i));
@@ -37,6 +36,7 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
   let shownTask = null;
   let ended = "";
   const ends = new AbortController();
+  const watch = new Watch(ends.signal);
 
   /** Show the image that is first now. */
   async function update() {
@@ -184,6 +184,10 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
   bar.onhelp = runs.help;
   bar.onsettings = runs.settings;
   viewer.addEventListener("unreachable", () => (said.textContent = "The grey levels are not here yet: try again."));
+  desk.addEventListener("not-undone", () => {
+    said.textContent = "The round of this answer is over, or it was taken back before.  Answer again to change it.";
+    announce(said.textContent);
+  }, { signal: ends.signal });
   desk.addEventListener("changed", update, { signal: ends.signal });
   outbox.addEventListener("sent", () => announce("Saved"), { signal: ends.signal });
   update();
