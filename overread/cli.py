@@ -198,7 +198,7 @@ def main() -> None:
         # A full disk, a folder without permission: the system's word for it and the file that it is about.
         _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     if code == INTERRUPTED:
-        print("overread: interrupted; the same command goes on from here", file=sys.stderr)
+        print("overread: interrupted; give the same command to go on", file=sys.stderr)
     sys.exit(code)
 
 

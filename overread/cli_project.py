@@ -1,5 +1,7 @@
 """The commands of a project with human readers: init, learn, select, import, update, status, export."""
 
+import signal
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -195,6 +197,8 @@ def export(
         if given and wanted is not needs:
             raise typer.BadParameter(f"it is for --format {needs.value}", param_hint=name)
     prefix = LOCAL_FILES if images is None else images
+    # So that what is half written is removed then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with open_project(folder) as project:
         typer.echo(f"{export_labels(project, out, wanted.value, images=prefix, link=link)} items: {out}")
         if wanted is Form.LABEL_STUDIO:

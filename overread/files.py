@@ -13,19 +13,35 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-__all__ = ["atomic_path", "write_arrays", "write_json", "write_table", "write_text"]
+__all__ = ["atomic_path", "temporary_beside", "without_nan", "write_arrays", "write_json", "write_table", "write_text"]
+
+
+# Characters of a name that a temporary one repeats: at four bytes each there is room for the rest.
+REPEATED = 40
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new path in the same folder; what a killed process left under it, `open_run` removes."""
+    return path.with_name(f".{path.name[:REPEATED]}.{uuid.uuid4().hex}.tmp")
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; renamed onto it when the block ends without an error."""
+    """A temporary path beside `path`; renamed onto it when the block ends without an error.
+
+    An error of the system about the temporary path becomes one about `path`, which is what people know.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None or str(error.filename) != str(temporary):
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -48,6 +48,20 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_errors_are_about_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("there", "x" * 256):
+        with pytest.raises(OSError, match=name) as caught:
+            write_text(tmp_path / name, "text")
+        assert caught.value.filename == str(tmp_path / name)
+
+
+def test_names_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    for name in ("x" * 255, "\U0001f9b7" * 63):
+        write_text(tmp_path / name, "text")
+        assert (tmp_path / name).read_text() == "text"
+
+
 def test_folders_are_made_and_a_folder_is_never_replaced(tmp_path: Path) -> None:
     write_text(tmp_path / "a" / "b" / "c.txt", "deep")
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "deep"

@@ -139,7 +139,9 @@ def read_state(folder: Path) -> dict[str, Any]:
     path = folder / STATE
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}); give it its permissions back") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it from a copy") from None
     if not isinstance(state, dict) or state.get("schema") != 1:
         raise RunError(f"{path} is not of schema 1, the one that this version reads")

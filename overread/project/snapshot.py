@@ -86,6 +86,9 @@ def load_snapshot(path: Path) -> Snapshot:
     try:
         table = pq.read_table(path, columns=["position", "label", "round"])
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise RunError(f"{path}, what a round learnt from, cannot be read ({error}); restore it from a copy") from None
+        raise RunError(
+            f"{path}, what a round learnt from, cannot be read ({error}): check its permissions, or restore it "
+            "from a copy"
+        ) from None
     columns = [np.asarray(table[name], dtype=np.int64) for name in ("position", "label", "round")]
     return NOTHING._replace(positions=columns[0], labels=columns[1], rounds=columns[2])

@@ -62,7 +62,9 @@ def check(engine: Engine) -> list[str]:
     """
     place = place_of(engine.url)
     if is_file(engine.url) and not Path(place).is_file():
-        raise StoreError(f"there is no database {place}; make the project first")
+        raise StoreError(
+            f"there is no database {place}; put a copy of it back, or begin a project with `overread init`"
+        )
     with told(place):
         with engine.connect() as connection:
             revision = _revision(connection, place)

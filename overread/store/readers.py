@@ -7,16 +7,15 @@ from sqlalchemy import Connection, select
 from overread.errors import StoreError
 from overread.store.records import Reader, Role
 from overread.store.schema import ROLES, readers
-from overread.store.texts import stored_text
+from overread.store.texts import reader_name
 
 __all__ = ["add_reader", "change_reader", "list_readers", "require_reader"]
 
 
 def add_reader(connection: Connection, name: str, role: Role, password_hash: str | None, now: datetime) -> Reader:
-    """The new reader.  StoreError where the name is empty or taken, or the role is none."""
+    """The new reader.  DataError as of `reader_name`; StoreError where the name is taken, or the role is none."""
     _check_role(role)
-    if not stored_text(name, "the name of a reader").strip():
-        raise StoreError("a reader has an empty name; give one")
+    name = reader_name(name)
     if connection.execute(select(readers.c.id).where(readers.c.name == name)).first():
         raise StoreError(f"there is a reader {name!r} already; give another name")
     row = {"name": name, "role": role, "password_hash": password_hash, "created": now, "active": True}

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -36,8 +35,6 @@ Clock = Callable[[], datetime]
 
 TIMEOUT = 10.0
 """Seconds to wait for another process that writes."""
-
-READS_AT_ONCE = 1_000
 
 
 def _utc_now() -> datetime:
@@ -132,7 +129,7 @@ class Store:
         return self._read(lambda c: lookups.positions_of(c, ids))
 
     def add_reader(self, name: str, role: Role = "reader", password_hash: str | None = None) -> Reader:
-        """The new reader; StoreError where the name is empty or taken."""
+        """The new reader; DataError for what is no name, StoreError where it is taken."""
         return self._write(lambda c: readers.add_reader(c, name, role, password_hash, self._clock()), repeatable=False)
 
     def change_reader(
@@ -194,17 +191,6 @@ class Store:
 
         return self._write(work)
 
-    def record_all(self, several: Iterable[Read]) -> int:
-        """The number of reads that were recorded, a thousand in a transaction: for imports.
-
-        Those before one that fails stay; the whole call may be made again.
-        """
-        count, remaining = 0, iter(several)
-        while batch := list(islice(remaining, READS_AT_ONCE)):
-            self._record_batch(batch)
-            count += len(batch)
-        return count
-
     def record_by(self, names: Sequence[str], make: Callable[[Mapping[str, int]], Sequence[Read]]) -> int:
         """The number of reads recorded, all or none, together with those of the readers called `names` who are new.
 
@@ -222,13 +208,6 @@ class Store:
             return len(several)
 
         return self._write(work)
-
-    def _record_batch(self, batch: Sequence[Read]) -> None:
-        def work(connection: Connection) -> None:
-            for read in batch:
-                reads.record(connection, read, len(self.classes), self._clock())
-
-        self._write(work)
 
     def undo(self, reader: int, client_id: str, lease_seconds: float, item: int | None = None) -> Recorded | None:
         """The receipt of an event that takes back the reader's last answer in the open round; see `reads.undo`.

@@ -4,7 +4,11 @@ import unicodedata
 
 from overread.errors import DataError
 
-__all__ = ["stored_text", "tidy_name"]
+__all__ = ["NAME_LENGTH", "reader_name", "stored_text", "tidy_name"]
+
+NAME_LENGTH = 200
+# Control characters, and those that turn the direction of what follows; two that join letters some scripts need.
+UNSEEN, JOINERS = ("Cc", "Cf", "Co", "Cn"), "\u200c\u200d"
 
 
 def stored_text(value: str, what: str) -> str:
@@ -20,3 +24,17 @@ def stored_text(value: str, what: str) -> str:
 def tidy_name(name: str) -> str:
     """The one form of a reader's name: composed characters, single blanks."""
     return unicodedata.normalize("NFC", " ".join(name.split()))
+
+
+def reader_name(name: str) -> str:
+    """The name of a reader in its one form; DataError for an empty one, one that is too long, or that hides characters.
+
+    >>> reader_name(" Dr.  A ")
+    'Dr. A'
+    """
+    tidy = stored_text(tidy_name(name), "the name of a reader")
+    if not 1 <= len(tidy) <= NAME_LENGTH:
+        raise DataError(f"the name of a reader has {len(tidy)} characters; give 1 to {NAME_LENGTH} of them")
+    if any(unicodedata.category(letter) in UNSEEN and letter not in JOINERS for letter in tidy):
+        raise DataError(f"the name of a reader holds characters that cannot be seen: {tidy!a}; take them out")
+    return tidy

@@ -1,6 +1,7 @@
 """By which names a server is called: a page of a foreign name that resolves to this machine gets no answer."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -8,6 +9,8 @@ from urllib.parse import urlsplit
 from overread.errors import ConfigError
 
 __all__ = ["Names", "is_loopback", "names_of"]
+
+LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 class Names(NamedTuple):
@@ -41,8 +44,8 @@ def names_of(host: str, public_names: Iterable[str]) -> Names:
     """The names of a server that listens at `host`; ConfigError for a public name that is none."""
     public = set()
     for given in public_names:
-        name = _name_in(given)
-        if name is None or ":" in given.rpartition("]")[2]:
+        name = _as_sent(_name_in(given))
+        if name is None or ":" in given.rpartition("]")[2] or not _is_host(name):
             raise ConfigError(f"--public-name {given!r} is no name of a host; give it as in study.example.org")
         public.add(name)
     own = _name_in(f"[{host}]" if ":" in host else host)
@@ -50,6 +53,19 @@ def names_of(host: str, public_names: Iterable[str]) -> Names:
     return Names(
         frozenset(public | ({own} if own else set())), frozenset(public), bool(address and address.is_unspecified)
     )
+
+
+def _as_sent(name: str | None) -> str | None:
+    """A name with letters beyond ASCII in the form in which browsers send it."""
+    try:
+        return name and name.encode("idna").decode()
+    except UnicodeError:
+        return None
+
+
+def _is_host(name: str) -> bool:
+    """Whether browsers can call a server by the name: an address, or labels of letters, digits and hyphens."""
+    return _address(name) is not None or (len(name) <= 253 and all(map(LABEL.fullmatch, name.split("."))))
 
 
 def is_loopback(address: str) -> bool:

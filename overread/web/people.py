@@ -2,12 +2,10 @@
 
 from overread.errors import ConfigError
 from overread.store import Reader, Role, Store
-from overread.store.texts import tidy_name
+from overread.store.texts import reader_name, tidy_name
 from overread.web.passwords import hash_password
 
-__all__ = ["NAME_LENGTH", "describe_people", "find_reader", "remove_reader", "set_reader"]
-
-NAME_LENGTH = 200
+__all__ = ["describe_people", "find_reader", "remove_reader", "set_reader"]
 
 
 def find_reader(store: Store, name: str) -> Reader | None:
@@ -18,12 +16,10 @@ def find_reader(store: Store, name: str) -> Reader | None:
 def set_reader(store: Store, name: str, role: Role | None, password: str | None) -> Reader:
     """The reader with this name, added where there is none, and active.
 
-    role: None leaves it as it was; a new one is a reader.  password: None leaves it as it was.  ConfigError for a name
-    or password that cannot be.
+    role: None leaves it as it was; a new one is a reader.  password: None leaves it as it was.  DataError for a name,
+    ConfigError for a password that cannot be.
     """
-    tidy = tidy_name(name)
-    if not 1 <= len(tidy) <= NAME_LENGTH:
-        raise ConfigError(f"the name of a reader has {len(tidy)} characters; give 1 to {NAME_LENGTH} of them")
+    tidy = reader_name(name)
     password_hash = None if password is None else hash_password(password)
     reader = find_reader(store, tidy)
     if reader is None:

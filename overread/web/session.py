@@ -9,8 +9,7 @@ from pydantic import BaseModel, Field
 
 from overread.errors import StoreError
 from overread.store import Reader, Role
-from overread.store.texts import tidy_name
-from overread.web.people import NAME_LENGTH
+from overread.store.texts import NAME_LENGTH, tidy_name
 from overread.web.site import Site
 
 __all__ = ["Here", "Me", "Owner", "Session", "is_owner", "router", "session_of"]
@@ -200,7 +199,7 @@ def _welcomed(site: Site, name: str) -> Reader:
         try:
             reader = site.store.add_reader(name)
         except StoreError:
-            # In another tab, or by the command line, a moment ago; or the name is none.
+            # In another tab, or by the command line, a moment ago.
             reader = next((each for each in site.store.readers() if each.name == name), None)
             if reader is None:
                 raise

@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from overread.errors import RunError
+from overread.files import temporary_beside
 
 __all__ = ["Tokens", "load_secret"]
 
@@ -26,7 +27,7 @@ def load_secret(folder: Path) -> bytes:
     path = folder / KEY
     try:
         # Linked into place whole: of several servers that begin at once all have the same one.
-        temporary = path.with_name(f".{KEY}.{secrets.token_hex(8)}.tmp")
+        temporary = temporary_beside(path)
         if not path.exists():
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as stream:
@@ -37,11 +38,17 @@ def load_secret(folder: Path) -> bytes:
                 os.link(temporary, path)
             except FileExistsError:
                 pass
+            except OSError:
+                # File systems of memory cards have no links.
+                temporary.replace(path)
             finally:
-                temporary.unlink()
+                temporary.unlink(missing_ok=True)
         secret = path.read_bytes()
     except OSError as error:
-        raise RunError(f"{path}, the key of the server, cannot be used ({error.strerror or error})") from None
+        raise RunError(
+            f"{path}, the key of the server, cannot be used ({error.strerror or error}): give it and its folder their "
+            "permissions back; without the file a new key is made, and everybody signs in again"
+        ) from None
     if len(secret) != N_BYTES:
         raise RunError(f"{path}, the key of the server, is damaged: remove it, and everybody signs in again")
     return secret

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exchanged import CLASSES, N_ITEMS, begun, said, with_round, write_arrays
+from fake_projects import fake_project
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -239,3 +241,14 @@ def test_no_way_leads_over_the_files_of_a_project(tmp_path: Path, monkeypatch: p
             with pytest.raises(RunError, match=r"is a link|is there already"):
                 export_labels(project, out, "folder")
     assert all(file.read_bytes() == content for file, content in before.items())
+
+
+def test_an_export_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    fake_project(tmp_path / "study", 50_000, 0)
+    command = [sys.executable, "-m", "overread", "export", str(tmp_path / "study"), "--out", str(tmp_path / "out.csv")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        while not any(tmp_path.glob(".out.csv.*")):
+            assert process.poll() is None
+        process.terminate()
+        assert process.wait() == 128 + signal.SIGTERM
+    assert [entry.name for entry in tmp_path.iterdir()] == ["study"]

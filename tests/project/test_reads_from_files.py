@@ -42,7 +42,8 @@ def by(who: object, *results: Any, **more: Any) -> dict[str, Any]:
 
 def written(folder: Path, tasks: object, name: str = "tasks.json") -> Path:
     file = folder.parent / name
-    write_text(file, tasks if isinstance(tasks, str) else json.dumps(tasks))
+    content = tasks if isinstance(tasks, str | bytes) else json.dumps(tasks)
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
     return file
 
 
@@ -158,6 +159,12 @@ REFUSED: dict[str, tuple[object, str]] = {
     "no JSON": ("id,label\n", "cannot be read as JSON"),
     "comment": ([GOOD, task(TWO, by(1, label("disc"), text(["a\0b"])))], "the comment in task 2 .* cannot be stored"),
     "name": ([GOOD, task(TWO, by("a\0b", label("disc")))], "the name of a reader holds characters"),
+    "long name": ([GOOD, task(TWO, by("x" * 201, label("disc")))], r"has 201 characters.*\(task 2 of"),
+    "hidden": (
+        [GOOD, task(TWO, by("a\u202eb", label("disc")))],
+        "the name of a reader holds characters that cannot be",
+    ),
+    "person": ([GOOD, task(TWO, by({"email": ["x"]}, label("disc")))], "task 2 of .* does not say who read"),
     "id": ([GOOD, task("a\0b", by(1, label("disc")))], "the id in task 2 of .* cannot be stored"),
 }
 
@@ -272,9 +279,10 @@ def test_one_person_is_one_reader_however_the_name_is_written(folder: Path) -> N
         pytest.param("[" * 100_000, "nested", id="lists"),
         pytest.param('[{"a":' * 100_000, "nested", id="maps"),
         pytest.param(json.dumps([task(ONE, {**by(1), "result": 5})]), "no list of results", id="results"),
+        pytest.param(b"\xff\xfe" + json.dumps([GOOD]).encode("utf-16-le"), "UTF-16: save it as UTF-8", id="utf-16"),
     ],
 )
-def test_hostile_json_is_one_sentence_and_little_memory(folder: Path, content: str, said: str) -> None:
+def test_hostile_json_is_one_sentence_and_little_memory(folder: Path, content: str | bytes, said: str) -> None:
     with pytest.raises(DataError, match=said):
         imported(folder, written(folder, content), "A")
     with open_project(folder) as project:

@@ -218,19 +218,19 @@ def test_disagreements_come_in_the_order_of_the_round_and_hear_other_rounds(stor
 
 def test_a_follower_goes_on_where_it_left_off(store: Store) -> None:
     reads = [answer(item, reader, round_number=None) for item in range(6) for reader in (ADA, BEN)]
-    assert store.record_all(reads) == 12
+    assert store.record_by((), lambda _: reads) == 12
     everything = list(store.reads_since(0))
     assert [read.client_id for read in everything] == [read.client_id for read in reads]
     assert list(store.reads_since(everything[6].sequence)) == everything[7:]
-    assert store.record_all(reads) == 12
+    assert store.record_by((), lambda _: reads) == 12
     assert list(store.reads_since(0)) == everything
     assert list(store.reads_since(everything[-1].sequence)) == []
 
 
 def test_a_stream_shows_one_state_while_reads_come_in(store: Store) -> None:
-    store.record_all(answer(item, ADA, round_number=None) for item in range(6))
+    store.record_by((), lambda _: [answer(item, ADA, round_number=None) for item in range(6)])
     stream = store.current_reads()
     assert next(stream).item == 0
-    store.record_all(answer(item, BEN, round_number=None) for item in range(6))
+    store.record_by((), lambda _: [answer(item, BEN, round_number=None) for item in range(6)])
     assert [read.reader for read in stream] == [ADA] * 5
     assert len(list(store.current_reads())) == 12

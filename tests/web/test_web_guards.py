@@ -197,7 +197,21 @@ def test_the_names_of_a_server() -> None:
     assert every.answers_to("[2001:db8::1]")
     assert not every.answers_to("evil.example")
     assert names_of("2001:db8::1", []).answers_to("[2001:DB8:0::1]:443")
-    for wrong in ("", "http://a", "a/b", "a:80", "a b", "me@a", "a?b"):
+    assert names_of("127.0.0.1", ["praxis-müller.example"]).answers_to("xn--praxis-mller-klb.example")
+    for wrong in (
+        "",
+        "http://a",
+        "a/b",
+        "a:80",
+        "a b",
+        "me@a",
+        "a?b",
+        "*.example.org",
+        "a..b",
+        "-a",
+        "x" * 64,
+        "a." * 150,
+    ):
         with pytest.raises(ConfigError, match="public-name"):
             names_of("127.0.0.1", [wrong])
     assert [is_loopback(address) for address in ("127.3.2.1", "::1", "0.0.0.0", "192.0.2.1", "name")] == [

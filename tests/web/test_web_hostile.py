@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from overread.errors import RunError
 from overread.store import Store
 from overread.web import Site, make_app, open_site
-from overread.web.tokens import Tokens
+from overread.web.tokens import Tokens, load_secret
 
 HOME = "http://127.0.0.1:8000"
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
@@ -305,3 +305,13 @@ def test_the_key_of_the_server_is_for_its_user_alone_and_a_damaged_one_is_refuse
     key.write_bytes(b"short")
     with pytest.raises(RunError, match="damaged"), open_site(study):
         pass
+
+
+def test_a_key_is_made_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    made = load_secret(tmp_path)
+    assert load_secret(tmp_path) == made
+    assert [file.name for file in tmp_path.iterdir()] == ["session.key"]

@@ -3,7 +3,6 @@
 import csv
 import os
 import shutil
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 from overread.data.deep import DeepImage
 from overread.data.originals import originals
 from overread.errors import DataError
+from overread.files import temporary_beside
 from overread.project.exports.names import class_folders, file_stem
 from overread.project.exports.rows import labelled_items
 from overread.project.exports.tables import SCHEMA, table_row
@@ -33,7 +33,7 @@ def write_folders(project: Project, out: Path, *, link: bool) -> int:
     """
     folders = class_folders(project.store.classes, [PROVENANCE])
     out.parent.mkdir(parents=True, exist_ok=True)
-    made = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+    made = temporary_beside(out)
     count = 0
     try:
         made.mkdir()

@@ -62,7 +62,9 @@ def _scores(path: Path) -> Iterator[list[Row]]:
             for batch in file.iter_batches(ROWS_AT_ONCE):
                 yield batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{path}, the scores of a round, cannot be read ({error}); restore it from a copy") from None
+        raise RunError(
+            f"{path}, the scores of a round, cannot be read ({error}): check its permissions, or restore it from a copy"
+        ) from None
 
 
 class _ByItem:

@@ -18,6 +18,8 @@ TEMPLATE_LABEL = "choice"
 # Of what Label Studio exports no part lies deeper than ten; the time and memory to parse grow with the square.
 DEEPEST = 50
 BOM = b"\xef\xbb\xbf"
+# As editors of Windows may write it: both orders of the bytes.
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def is_json(path: Path) -> bool:
@@ -65,6 +67,8 @@ def _first(path: Path) -> tuple[int, bytes]:
             start = stream.read(4096)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}): give a table or the JSON of Label Studio") from None
+    if start.startswith(UTF16):
+        raise DataError(f"{path} is UTF-16: save it as UTF-8")
     skipped = len(BOM) if start.startswith(BOM) else 0
     return skipped, start[skipped:].lstrip()[:1]
 
@@ -184,8 +188,9 @@ def _remarks(annotation: Fields) -> list[str]:
 def _person(who: object) -> str:
     """How we call a user of Label Studio: by e-mail address where it is known, else by number."""
     if isinstance(who, dict):
-        full = " ".join(str(who[key]) for key in ("first_name", "last_name") if who.get(key))
-        return str(who.get("email") or who.get("username") or full) or _person(who.get("id"))
+        texts = {key: value for key, value in who.items() if isinstance(value, str)}
+        full = " ".join(filter(None, [texts.get("first_name"), texts.get("last_name")]))
+        return texts.get("email") or texts.get("username") or full or _person(who.get("id"))
     if isinstance(who, int) and not isinstance(who, bool):
         return f"annotator {who}"
     return who if isinstance(who, str) else ""

@@ -14,7 +14,7 @@ from overread.errors import DataError, RunError, name_some
 from overread.project.folder import CANNOT_TELL
 from overread.project.imports.answers import Answer
 from overread.store import Kind, Store
-from overread.store.texts import stored_text, tidy_name
+from overread.store.texts import reader_name, stored_text, tidy_name
 
 __all__ = ["Said", "Staged", "stage"]
 
@@ -92,6 +92,7 @@ class _Check:
         self._reader = reader or ""
         self._adjudicate = adjudicate
         self._classes = {name: index for index, name in enumerate(store.classes)}
+        self._known = {each.name for each in store.readers()}
         self._numbers: dict[str, int] = {}
 
     def take(self, answers: Iterable[Answer]) -> int:
@@ -134,7 +135,7 @@ class _Check:
         name = tidy_name(answer.reader or self._reader)
         if not name:
             raise DataError(f"{answer.where} of {self._file} does not say who read: fill in `reader`, or give --reader")
-        stored_text(name, "the name of a reader")
+        self._check_name(name, answer.where)
         comment = stored_text(answer.comment, f"the comment in {answer.where} of {self._file}")
         kind = "adjudication" if decides else "cannot-tell" if answer.label == CANNOT_TELL else "label"
         who = self._number(name)
@@ -143,6 +144,14 @@ class _Check:
         if not self._database.execute(ADD, row).rowcount:
             twice = "two decisions" if decides else f"two labels by {name!r}"
             raise DataError(f"{self._file} has {twice} for '{answer.item}': leave one", [answer.item])
+
+    def _check_name(self, name: str, where: str) -> None:
+        # Who is a reader already keeps his name, whatever it is.
+        if name not in self._numbers and name not in self._known:
+            try:
+                reader_name(name)
+            except DataError as error:
+                raise DataError(f"{error} ({where} of {self._file})") from None
 
     def _number(self, name: str) -> int:
         if name not in self._numbers:
