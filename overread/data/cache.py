@@ -31,7 +31,7 @@ from overread.progress import Reporter
 __all__ = ["DecodedImages", "cache_folder", "decoded_images", "subset_images", "writing"]
 
 # Part of every key: a change of the decoding rules makes all old files stale.
-RULES = 3
+RULES = 4
 BLOCK_BYTES = 8 << 20
 CHECKED_ROWS = 1024
 STALE_SECONDS = 24 * 3600.0

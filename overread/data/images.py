@@ -42,7 +42,8 @@ def read_deep(path: Path) -> DeepImage:
     if is_dicom(path):
         return read_dicom(path)
     try:
-        with PIL.Image.open(path) as image:
+        # A stream: from a path Pillow 13 maps TIFF into memory before it is turned, with rows of another length.
+        with path.open("rb") as stream, PIL.Image.open(stream) as image:
             # Camera JPEGs (MPO) may carry a preview as a second frame; a stack of slices is another matter.
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise ItemError(f"it holds {getattr(image, 'n_frames', 1)} frames, not one image")

@@ -3,6 +3,7 @@
 import struct
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from overread.data.images import read_image, to_square
 from overread.data.raw import ItemError
@@ -71,12 +73,18 @@ def test_a_rotation_is_applied_as_viewers_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", [".tif", ".webp"])
-def test_every_rotation_of_other_formats_is_that_of_a_png(orientation: int, suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "pixels"),
+    [(".tif", RGB), (".tif", RGB[:, :, 0]), (".tif", RGB[:, :, 0].astype(np.uint16) * 200), (".webp", RGB)],
+    ids=["tif", "grey tif", "deep tif", "webp"],
+)
+def test_every_rotation_of_other_formats_is_that_of_a_png(
+    orientation: int, suffix: str, pixels: NDArray[Any], tmp_path: Path
+) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     for name in ("a.png", f"a{suffix}"):
-        PIL.Image.fromarray(RGB).save(tmp_path / name, exif=exif, lossless=True)
+        PIL.Image.fromarray(pixels).save(tmp_path / name, exif=exif, lossless=True)
     np.testing.assert_array_equal(read_image(tmp_path / f"a{suffix}"), read_image(tmp_path / "a.png"))
 
 

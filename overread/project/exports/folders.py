@@ -9,8 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from overread.data.bare import write_bare
 from overread.data.deep import DeepImage
 from overread.data.originals import originals
+from overread.data.raw import ItemError
 from overread.errors import DataError
 from overread.files import temporary_beside
 from overread.project.exports.names import class_folders, file_stem
@@ -26,8 +28,9 @@ PROVENANCE = "provenance.csv"
 def write_folders(project: Project, out: Path, *, link: bool) -> int:
     """The number of images written to `out/CLASS/`, the class being that of the exported label; whole or not at all.
 
-    Files are copied as they are; images in arrays, and of DICOM files, become PNG with the pixels that the project
-    works on before it resizes them.  link: hard links in place of copies, where the file system has them.
+    Files are copied without their metadata (`write_bare`); images in arrays, and of DICOM files, become PNG with the
+    pixels that the project works on before it resizes them.  link: hard links in place of copies, where the file system
+    has them; those are the files themselves, with all that is in them.
     `provenance.csv` has the rows of the exported table, and where each `file` is.
     DataError for an image that is gone or unreadable; RunError as of `class_folders` and `labelled_items`.
     """
@@ -72,9 +75,10 @@ def _write(original: Callable[[str], Path | DeepImage], name: str, stem: Path, l
             with suppress(OSError):
                 os.link(os.path.realpath(image), file)
                 return file
-        shutil.copyfile(image, file)
+        return write_bare(image, stem)
     except OSError as error:
         raise DataError(
             f"'{name}' cannot be copied ({error.strerror}): make room, or put the image back", [name]
         ) from None
-    return file
+    except ItemError as error:
+        raise DataError(f"'{name}' cannot be copied: {error}", [name]) from None
