@@ -154,7 +154,6 @@ def _run_rounds(
             run,
             number,
             oracle.reads,
-            phase1.estimated_matrix,
             scores,
             next_reads(task, state, scores, config, number),
             generator(config.seed, "estimates", number),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from overread.arrays.metrics import label_quality
@@ -27,4 +28,6 @@ def score_columns(
         "loss": phase1.loss,
         "vog": phase1.vog,
         "label_quality": label_quality(scores.probs, task.given),
+        # What the next round's reads are compared with.
+        "exported_probability": scores.posterior[np.arange(len(scores.exported)), scores.exported],
     }

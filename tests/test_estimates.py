@@ -2,23 +2,27 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from tiny import tiny_config
 
-from overread import simulation
+from overread import estimates, simulation
+from overread.arrays.forecast import Beliefs, Forecast, forecast
+from overread.arrays.recalibration import Evidence
 from overread.errors import RunError
 from overread.refine import simulate
 from overread.report import write_report
 
 NOISE_MODEL = ("lnl.method=noise-model", "active.sampler=macro-f1", "noise.rate=0.4")
-METHODS = [NOISE_MODEL, ("preset=paper",), ("preset=paper-as-published",), ("preset=cross-entropy",)]
+NETWORKS = (*NOISE_MODEL, "model.mode=finetune", "model.name=small_resnet", "model.weights=none")
+METHODS = [NOISE_MODEL, NETWORKS, ("preset=paper",), ("preset=paper-as-published",), ("preset=cross-entropy",)]
 INTERVALS = ("wrong_labels_left", "label_accuracy", "macro_f1")
 
 
-@pytest.mark.parametrize("method", METHODS, ids=["noise-model", "paper", "as-published", "cross-entropy"])
+@pytest.mark.parametrize("method", METHODS, ids=["noise-model", "networks", "paper", "as-published", "cross-entropy"])
 def test_every_round_of_every_method_has_estimates(tmp_path: Path, method: tuple[str, ...]) -> None:
     simulate(tiny_config(tmp_path, *method, "active.audit=2"))
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -95,3 +99,26 @@ def test_another_rule_is_another_run(tmp_path: Path) -> None:
     simulate(tiny_config(tmp_path, "active.rounds=1"))
     with pytest.raises(RunError, match=r"active\.until"):
         simulate(tiny_config(tmp_path, "active.rounds=1", "active.until=gain<0.9"))
+
+
+@pytest.mark.parametrize("method", [NETWORKS, ("preset=paper",)], ids=["networks", "paper"])
+def test_reads_are_compared_with_what_was_believed_before_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: tuple[str, ...]
+) -> None:
+    seen: list[Evidence] = []
+
+    def spy(beliefs: Beliefs, evidence: Evidence, *rest: Any) -> Forecast:
+        seen.append(evidence)
+        return forecast(beliefs, evidence, *rest)
+
+    monkeypatch.setattr(estimates, "forecast", spy)
+    simulate(tiny_config(tmp_path, *method))
+    reads = pq.read_table(tmp_path / "run" / "reads.parquet").to_pylist()
+    assert [len(evidence.wrong) for evidence in seen] == [0, 5, 10]
+    for read, wrong, exported, said, counts in zip(reads, *(seen[-1][i].tolist() for i in (0, 1, 2, 4)), strict=True):
+        before = pq.read_table(tmp_path / "run" / "scores" / f"round-{read['round'] - 1:03d}.parquet").to_pydict()
+        item = read["position"]
+        assert wrong == 1 - before["exported_probability"][item]
+        assert (exported, said) == (before["exported"][item], read["label"])
+        # Networks that learn from a model which learns from reads are others after a round.
+        assert counts == (read["round"] == 2 or method != NETWORKS)

@@ -201,7 +201,7 @@ def run_once(file: Path, size: int) -> dict[str, Any]:
 
         def estimated(number: int) -> None:
             asked, rng = next_reads(task, state, scores, config, number), generator(config.seed, "estimates", number)
-            round_estimates(folder, number, oracle.reads, learner.phase1.estimated_matrix, scores, asked, rng)
+            round_estimates(folder, number, oracle.reads, scores, asked, rng)
 
         def tested() -> None:
             classification_metrics(reference[size:], learner.test_probs(), names)

@@ -11,10 +11,29 @@ from scipy.special import expit, logit
 
 from overread.arrays import BoolArray, FloatArray, IntArray
 from overread.arrays.acquisition import expected_macro_f1_gain
-from overread.arrays.recalibration import HELD_OUT, LARGEST_LOGIT, TRAINED, Evidence, recalibrate, wrong_draws
+from overread.arrays.recalibration import (
+    BESIDE,
+    HELD_OUT,
+    LARGEST_LOGIT,
+    TRAINED,
+    Evidence,
+    Prior,
+    recalibrate,
+    wrong_draws,
+)
 from overread.errors import DataError
 
-__all__ = ["Beliefs", "Forecast", "Interval", "forecast", "macro_f1_of"]
+__all__ = [
+    "MODEL",
+    "MODEL_AND_NETWORKS",
+    "NETWORK",
+    "Beliefs",
+    "Forecast",
+    "Interval",
+    "Judge",
+    "forecast",
+    "macro_f1_of",
+]
 
 CONFIDENCE = 0.90
 DRAWS = 400
@@ -22,14 +41,29 @@ DRAWS = 400
 BIN = 0.05
 # A posterior without any doubt still has to say what else a label could be: so much of the class frequencies.
 LEAST_ALTERNATIVE = 1e-3
-# Logits by which the macro-F1 of new images differs from what predictions of training items show, mean and standard
-# deviation on development sets: models that did not train on an item learnt from fewer, those that did know it.
 SMALLEST_SCORE = 1e-4
-HELD_OUT_SHIFT, HELD_OUT_WIDTH = 0.0, 0.22
-TRAINED_SHIFT, TRAINED_WIDTH = -0.9, 0.7
-# What a noise model adds, on development sets: labels that become right per wrong label that a reader finds, and
-# macro-F1 of the classifier per macro-F1 that the exported labels gain.
-LEARNT_LABELS, LEARNT_MACRO_F1 = 1.5, 0.5
+# Macro-F1 of the classifier per macro-F1 that the exported labels gain, on development sets.
+LEARNT_MACRO_F1 = 0.5
+
+
+class Judge(NamedTuple):
+    """Who says how probable it is that a label is wrong; numbers from development sets."""
+
+    prior: Prior
+    score_shift: float
+    """Logits by which the macro-F1 of new images differs from what predictions of training items show."""
+    score_width: float
+    """Its standard deviation."""
+    learnt_labels: float
+    """Labels that become right per wrong label that a reader finds."""
+    changes: bool
+    """Whether a round changes so much that reads test what was thought just before them, and nothing later."""
+
+
+# Models that did not train on an item learnt from fewer; networks that learn from labels as they are remember them.
+MODEL = Judge(HELD_OUT, 0.0, 0.22, 1.5, False)
+MODEL_AND_NETWORKS = Judge(BESIDE, 0.1, 0.25, 1.5, True)
+NETWORK = Judge(TRAINED, -0.9, 0.7, 1.0, False)
 
 
 class Interval(NamedTuple):
@@ -51,8 +85,8 @@ class Beliefs(NamedTuple):
     """(N,) the class that the classifier names."""
     read: BoolArray
     """(N,) items that an expert read."""
-    held_out: bool
-    """Whether `predicted` is by models that did not train on the item."""
+    judge: Judge
+    """Who thinks so."""
 
 
 class Forecast(NamedTuple):
@@ -94,21 +128,20 @@ def forecast(beliefs: Beliefs, evidence: Evidence, next_reads: IntArray, rng: np
     # Readers err as often as the posterior, which has heard them, thinks.
     wrong_reads = float(np.maximum(wrong[beliefs.read], 0.0).sum())
     reader_error = wrong_reads / max(1, int(beliefs.read.sum()))
-    recalibration = recalibrate(evidence, n_classes, reader_error, HELD_OUT if beliefs.held_out else TRAINED)
+    judge = beliefs.judge
+    recalibration = recalibrate(evidence, n_classes, reader_error, judge.prior)
     groups = _groups(beliefs, wrong)
     draws = wrong_draws(recalibration, groups.wrong, groups.exported, DRAWS, rng)
     left = rng.binomial(groups.size, draws).sum(axis=1) + rng.poisson(wrong_reads, DRAWS)
     next_draws = wrong_draws(recalibration, wrong[next_reads], beliefs.exported[next_reads], DRAWS, rng)
     counts = rng.poisson(_confusions(beliefs, groups, draws))
-    shift, width = (HELD_OUT_SHIFT, HELD_OUT_WIDTH) if beliefs.held_out else (TRAINED_SHIFT, TRAINED_WIDTH)
     scores = np.clip(macro_f1_of(counts), SMALLEST_SCORE, 1 - SMALLEST_SCORE)
     return Forecast(
         wrong_labels_left=_interval(np.minimum(left, n)),
         label_accuracy=_interval(1.0 - np.minimum(left, n) / n),
-        macro_f1=_interval(expit(logit(scores) + rng.normal(shift, width, DRAWS))),
+        macro_f1=_interval(expit(logit(scores) + rng.normal(judge.score_shift, judge.score_width, DRAWS))),
         # A read mends a wrong label, and spoils a right one where the reader errs.
-        gain_label_accuracy=float((next_draws - reader_error).mean(axis=0).sum() / n)
-        * (LEARNT_LABELS if beliefs.held_out else 1.0),
+        gain_label_accuracy=float((next_draws - reader_error).mean(axis=0).sum() / n) * judge.learnt_labels,
         gain_macro_f1=float(LEARNT_MACRO_F1 * expected_macro_f1_gain(beliefs.posterior)[next_reads].sum()),
     )
 

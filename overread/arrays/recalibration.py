@@ -14,7 +14,17 @@ from scipy.special import expit, logit
 from overread.arrays import BoolArray, FloatArray, IntArray
 from overread.errors import DataError
 
-__all__ = ["HELD_OUT", "TRAINED", "Evidence", "Prior", "Recalibration", "fit_logistic", "recalibrate", "wrong_draws"]
+__all__ = [
+    "BESIDE",
+    "HELD_OUT",
+    "TRAINED",
+    "Evidence",
+    "Prior",
+    "Recalibration",
+    "fit_logistic",
+    "recalibrate",
+    "wrong_draws",
+]
 
 
 class Prior(NamedTuple):
@@ -28,6 +38,7 @@ class Prior(NamedTuple):
     untested_slope: float
     untested_slope_width: float
     tested_offset_width: float
+    tested_slope: float
     tested_slope_width: float
     half_tested: float
     """So many reads halve what is untested."""
@@ -37,10 +48,13 @@ class Prior(NamedTuple):
 
 
 # By models that did not train on the item, and that learn from reads how far given labels can be trusted.
-HELD_OUT = Prior(0.0, 0.6, 0.7, 0.4, 0.2, 0.2, 25.0, 0.2, 0.45)
+HELD_OUT = Prior(0.0, 0.6, 0.7, 0.4, 0.2, 1.0, 0.2, 25.0, 0.2, 0.45)
+# By networks that learnt from what such a model thinks of every item, and by the model, together.  They soften what
+# they remember, and so are wrong less often than they say.
+BESIDE = Prior(0.0, 0.7, 0.8, 0.45, 0.3, 1.2, 0.25, 25.0, 0.0, 0.5)
 # By a network that was trained on the item's given label and is surer of it than it should be, however many are read.
 # It did not see the suspicious ones that samplers buy, and is less wrong about them than about the others.
-TRAINED = Prior(0.7, 0.8, 0.4, 0.3, 0.0, 0.0, np.inf, -1.0, 0.8)
+TRAINED = Prior(0.7, 0.8, 0.4, 0.3, 0.0, 1.0, 0.0, np.inf, -1.0, 0.8)
 CLASS_WIDTH = 0.5
 # Chosen reads count for less than one: their errors resemble each other, and the regression is not quite true.
 CHOSEN_WEIGHT = 0.15
@@ -60,6 +74,8 @@ class Evidence(NamedTuple):
     """(R,) what the reader said."""
     random: BoolArray
     """(R,) whether the item was drawn at random from all unread ones."""
+    counts: BoolArray
+    """(R,) whether `wrong` is of a posterior like that of now; else the read has taught it, and tests it no more."""
 
 
 class Recalibration(NamedTuple):
@@ -80,12 +96,13 @@ def recalibrate(
     """
     X = _design(evidence.wrong, evidence.exported, ~evidence.random, n_classes)
     untested = 1.0 / (1.0 + len(evidence.wrong) / prior.half_tested)
-    mean = np.array([untested * prior.untested_offset, 1.0 - untested * (1.0 - prior.untested_slope), prior.chosen])
+    slope = untested * prior.untested_slope + (1.0 - untested) * prior.tested_slope
+    mean = np.array([untested * prior.untested_offset, slope, prior.chosen])
     variance = untested * np.array([prior.untested_offset_width, prior.untested_slope_width, 0.0]) ** 2
     variance += np.array([prior.tested_offset_width, prior.tested_slope_width, prior.chosen_width]) ** 2
     mean = np.concatenate([mean, np.zeros(n_classes)])
     width = np.sqrt(np.concatenate([variance, np.full(n_classes, CLASS_WIDTH**2)]))
-    weights = np.where(evidence.random, 1.0, CHOSEN_WEIGHT)
+    weights = np.where(evidence.random, 1.0, CHOSEN_WEIGHT) * evidence.counts
     differs = (evidence.said != evidence.exported).astype(np.float64)
     agrees_by_error = reader_error / max(1, n_classes - 1)
     return Recalibration(*fit_logistic(X, differs, weights, mean, width, reader_error, agrees_by_error))

@@ -14,6 +14,7 @@ import torch
 
 from overread.arrays import BoolArray, FloatArray, IntArray
 from overread.arrays.decisions import adjusted_decision, believed, label_posterior
+from overread.arrays.forecast import MODEL, MODEL_AND_NETWORKS, NETWORK, Judge
 from overread.config import Config
 from overread.learn.checkpoint import Tensors, pack_module, unpack_module
 from overread.learn.crew import fine_tune, score
@@ -70,6 +71,8 @@ class Scores(NamedTuple):
     blind: FloatArray | None
     """(N, C) `P(true | x, given label)`, the item's own reads left out, by models that did not train on it; None where
     there are no such models."""
+    judge: Judge
+    """Who thinks so."""
 
 
 class Learner(Protocol):
@@ -156,7 +159,7 @@ class GradientLearner:
         posterior[state.bought] = np.eye(self.task.n_classes)[state.labels[state.bought]]
         suggested = probs.argmax(axis=1)
         exported = np.where(state.bought | state.presumed_clean, state.labels, suggested)
-        return Scores(probs, posterior, suggested, exported, self.phase1.estimated_rate, suggested, None)
+        return Scores(probs, posterior, suggested, exported, self.phase1.estimated_rate, suggested, None, NETWORK)
 
     def test_probs(self) -> FloatArray:
         return score(self.task, self.network, "test").probs
@@ -217,10 +220,11 @@ class NoiseModelLearner:
         suggested = opinion.posterior.argmax(axis=1)
         exported = np.where(state.bought, state.labels, suggested)
         predicted = adjusted_decision(opinion.probs, opinion.prior, adjustment_of(self._model, self.config))
-        # Networks train on what is read, so what they say of it is not blind.
-        held_out = not self._networks
-        blind = label_posterior(opinion.probs, self._model.belief().matrix, self.task.given) if held_out else None
-        return Scores(opinion.probs, opinion.posterior, suggested, exported, opinion.noise_rate, predicted, blind)
+        said = opinion.probs, opinion.posterior, suggested, exported, opinion.noise_rate, predicted
+        if self._networks:
+            # They train on what is read, so what they say of it is not blind.
+            return Scores(*said, None, MODEL_AND_NETWORKS)
+        return Scores(*said, label_posterior(opinion.probs, self._model.belief().matrix, self.task.given), MODEL)
 
     def test_probs(self) -> FloatArray:
         if not self._networks:

@@ -219,7 +219,6 @@ def _finish(
         folder,
         number,
         _as_reads(project, snapshot),
-        learner.phase1.estimated_matrix,
         scores,
         next_reads(learner.task, state, scores, config, number),
         generator(config.seed, "estimates", number),

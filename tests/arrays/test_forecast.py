@@ -7,11 +7,21 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from overread.arrays import FloatArray, IntArray
-from overread.arrays.forecast import Beliefs, Forecast, Interval, forecast, macro_f1_of
+from overread.arrays.forecast import (
+    MODEL,
+    MODEL_AND_NETWORKS,
+    NETWORK,
+    Beliefs,
+    Forecast,
+    Interval,
+    forecast,
+    macro_f1_of,
+)
 from overread.arrays.recalibration import Evidence
 from overread.errors import DataError
 
-NOTHING = Evidence(np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=bool))
+NOTHING = Evidence(np.empty(0), *(np.empty(0, dtype=kind) for kind in (np.int64, np.int64, bool, bool)))
+JUDGES = (MODEL, MODEL_AND_NETWORKS, NETWORK)
 
 
 def exact(n: int, seed: int, n_classes: int = 3) -> tuple[FloatArray, IntArray]:
@@ -28,13 +38,14 @@ def after_reads(posterior: FloatArray, truth: IntArray, n_reads: int, seed: int 
     n, n_classes = posterior.shape
     items = rng.permutation(n)[:n_reads]
     exported = posterior.argmax(axis=1)
-    evidence = Evidence(1 - posterior.max(axis=1)[items], exported[items], truth[items], np.ones(n_reads, dtype=bool))
+    all_of_them = np.ones(n_reads, dtype=bool)
+    evidence = Evidence(1 - posterior.max(axis=1)[items], exported[items], truth[items], all_of_them, all_of_them)
     read = np.zeros(n, dtype=bool)
     read[items] = True
     known = posterior.copy()
     known[items] = np.eye(n_classes)[truth[items]]
     labels = np.where(read, truth, exported)
-    beliefs = Beliefs(known, labels, exported, read, held_out=True)
+    beliefs = Beliefs(known, labels, exported, read, MODEL)
     return forecast(beliefs, evidence, np.flatnonzero(~read)[:100], np.random.default_rng(seed))
 
 
@@ -86,7 +97,9 @@ def test_any_beliefs_give_ordered_ends_within_bounds(seed: int, n: int, n_classe
     if sure:
         posterior = np.eye(n_classes)[posterior.argmax(axis=1)]
     read = rng.random(n) < 0.3
-    beliefs = Beliefs(posterior, rng.integers(n_classes, size=n), rng.integers(n_classes, size=n), read, bool(seed % 2))
+    beliefs = Beliefs(
+        posterior, rng.integers(n_classes, size=n), rng.integers(n_classes, size=n), read, JUDGES[seed % 3]
+    )
     found = forecast(beliefs, NOTHING, np.flatnonzero(~read)[:5], rng)
     for interval, largest in ((found.wrong_labels_left, n), (found.label_accuracy, 1), (found.macro_f1, 1)):
         assert 0 <= interval.low <= interval.estimate <= interval.high <= largest
@@ -104,6 +117,6 @@ def test_macro_f1_of_a_confusion_matrix_is_that_of_scikit_learn(seed: int, n: in
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
-    beliefs = Beliefs(np.ones((2, 1)), np.zeros(3, dtype=int), np.zeros(2, dtype=int), np.zeros(2, dtype=bool), True)
+    beliefs = Beliefs(np.ones((2, 1)), np.zeros(3, dtype=int), np.zeros(2, dtype=int), np.zeros(2, dtype=bool), MODEL)
     with pytest.raises(DataError, match="give N rows each"):
         forecast(beliefs, NOTHING, np.empty(0, dtype=int), np.random.default_rng(0))

@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from overread.arrays import FloatArray
-from overread.arrays.recalibration import HELD_OUT, TRAINED, Evidence, fit_logistic, recalibrate, wrong_draws
+from overread.arrays.recalibration import BESIDE, HELD_OUT, TRAINED, Evidence, fit_logistic, recalibrate, wrong_draws
 from overread.errors import DataError
 
 
@@ -21,7 +21,7 @@ def made_up(n: int, seed: int, slope: float = 1.0, offset: float = 0.0, error: f
     said = np.where(truly, (exported + rng.integers(1, 3, n)) % 3, exported)
     errs = rng.random(n) < error
     said[errs] = (said[errs] + rng.integers(1, 3, int(errs.sum()))) % 3
-    return Evidence(wrong, exported, said, np.ones(n, dtype=bool))
+    return Evidence(wrong, exported, said, np.ones(n, dtype=bool), np.ones(n, dtype=bool))
 
 
 def recalibrated(evidence: Evidence, wrong: FloatArray, reader_error: float = 0.0) -> FloatArray:
@@ -105,3 +105,19 @@ def test_reads_that_a_sampler_chose_never_make_a_trained_network_trustworthy() -
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(DataError, match="design of shape"):
         fit_logistic(np.zeros((3, 2)), np.zeros(4), np.ones(4), np.zeros(2), np.ones(2))
+
+
+def test_reads_that_do_not_count_narrow_the_prior_and_say_nothing() -> None:
+    far_off = made_up(200, 0, slope=0.2, offset=3.0)
+    silent = far_off._replace(counts=np.zeros(200, dtype=bool))
+    found = recalibrate(silent, 3, prior=BESIDE)
+    before = recalibrate(made_up(0, 0), 3, prior=BESIDE)
+    assert found.mean[1] == pytest.approx(BESIDE.tested_slope, abs=0.05)
+    assert found.covariance[0, 0] < before.covariance[0, 0]
+    np.testing.assert_allclose(found.mean[2:], before.mean[2:])
+    assert recalibrate(far_off, 3, prior=BESIDE).mean[0] > found.mean[0] + 1
+    # As if there were no others.
+    some = np.arange(200) < 30
+    mixed, alone = far_off._replace(counts=some), Evidence(*(part[some] for part in far_off))
+    without = BESIDE._replace(half_tested=np.inf)
+    np.testing.assert_allclose(recalibrate(mixed, 3, prior=without).mean, recalibrate(alone, 3, prior=without).mean)
