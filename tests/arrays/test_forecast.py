@@ -97,9 +97,8 @@ def test_any_beliefs_give_ordered_ends_within_bounds(seed: int, n: int, n_classe
     if sure:
         posterior = np.eye(n_classes)[posterior.argmax(axis=1)]
     read = rng.random(n) < 0.3
-    beliefs = Beliefs(
-        posterior, rng.integers(n_classes, size=n), rng.integers(n_classes, size=n), read, JUDGES[seed % 3]
-    )
+    exported, predicted = rng.integers(n_classes, size=(2, n))
+    beliefs = Beliefs(posterior, exported, predicted, read, JUDGES[seed % 3])
     found = forecast(beliefs, NOTHING, np.flatnonzero(~read)[:5], rng)
     for interval, largest in ((found.wrong_labels_left, n), (found.label_accuracy, 1), (found.macro_f1, 1)):
         assert 0 <= interval.low <= interval.estimate <= interval.high <= largest

@@ -118,6 +118,7 @@ def test_reads_that_do_not_count_narrow_the_prior_and_say_nothing() -> None:
     assert recalibrate(far_off, 3, prior=BESIDE).mean[0] > found.mean[0] + 1
     # As if there were no others.
     some = np.arange(200) < 30
-    mixed, alone = far_off._replace(counts=some), Evidence(*(part[some] for part in far_off))
+    mixed = far_off._replace(counts=some)
+    alone = far_off._replace(**{name: part[some] for name, part in far_off._asdict().items()})
     without = BESIDE._replace(half_tested=np.inf)
     np.testing.assert_allclose(recalibrate(mixed, 3, prior=without).mean, recalibrate(alone, 3, prior=without).mean)
