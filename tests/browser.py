@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 import uvicorn
+from absent import absent
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from overread.web import Site, make_app
@@ -36,7 +37,7 @@ def browser() -> Iterator[Browser]:
     """Chromium; skips the test where there is none."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
-        pytest.skip("there is no Chromium on this machine: install Debian's package chromium")
+        absent("there is no Chromium on this machine: install Debian's package chromium")
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield opened

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from absent import absent
 from clocks import Clock
 from postgresql_server import Server, binaries
 
@@ -14,7 +15,7 @@ from overread.store import Store
 def server() -> Iterator[Server]:
     programs = binaries()
     if programs is None:
-        pytest.skip("there is no PostgreSQL server here: apt-get install postgresql")
+        absent("there is no PostgreSQL server here: apt-get install postgresql")
     running = Server(programs)
     try:
         yield running
