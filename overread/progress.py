@@ -86,7 +86,7 @@ class _Lines:
     def advance(self, steps: int) -> None:
         self.done += steps
         now = time.monotonic()
-        if now < self.due or self.done == self.begun:
+        if now < self.due or not self.begun < self.done < self.total:
             return
         self.due = now + NEXT_LINE
         spent = now - self.started

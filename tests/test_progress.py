@@ -55,6 +55,8 @@ def test_a_terminal_that_cannot_draw_gets_lines(clock: list[float], monkeypatch:
         clock[0] += FIRST_LINE
         advance(0)
         advance(5)
+        clock[0] += NEXT_LINE
+        advance(5)
     assert (
         screen.getvalue() == "a description that is longer than this line: 5 of 10, 0:00:10 spent, about 0:00:10 left\n"
     )
