@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from overread.arm_styles import ArmStyle, arm_styles
 from overread.arrays import FloatArray
 from overread.arrays.statistics import PairedComparison, mean_interval
 from overread.contrasts import Band, Contrast, common_seeds, contrasts, mean_curve, mean_scores, share_curve
@@ -70,13 +71,15 @@ def write_tables(out: Path) -> Path:
     overall = _compared(cells, plan["references"]) if len(cells) > 1 else []
     write_text(out / "results.csv", score_table(cells))
     write_text(out / "differences.csv", difference_table(cells, compared, overall))
-    lines = list(_header(plan, cells)) + _overall(plan, cells, overall, out / OVERALL)
+    # Of all arms of the grid, so that each is drawn alike in all its figures.
+    styles = arm_styles([*plan["arms"], *plan["hindsight"]])
+    lines = list(_header(plan, cells)) + _overall(plan, cells, overall, out / OVERALL, styles)
     for dataset in plan["datasets"]:
         file = f"curves-{slug(dataset)}.png"
         lines += [f"## {dataset}", ""]
         own = [(cell, found) for cell, found in zip(cells, compared, strict=True) if cell.dataset == dataset]
         panels = {cell.noise: {arm: mean_curve(list(runs.values())) for arm, runs in _made(cell)} for cell, _ in own}
-        if _figure(panels, f"{plan['title']}: {dataset}", "reads bought", out / file):
+        if _figure(panels, f"{plan['title']}: {dataset}", out / file, styles):
             lines += [f"![macro-F1 against reads bought, {dataset}]({file})", ""]
         for cell, found in own:
             lines += _section(cell, found)
@@ -125,12 +128,19 @@ def _about_hindsight(arms: Mapping[str, str]) -> Iterator[str]:
         yield "  of what a decision rule alone can give, no method."
 
 
-def _overall(plan: Mapping[str, Any], cells: Sequence[Cell], found: Sequence[Contrast], figure: Path) -> list[str]:
+def _overall(
+    plan: Mapping[str, Any],
+    cells: Sequence[Cell],
+    found: Sequence[Contrast],
+    figure: Path,
+    styles: Mapping[str, ArmStyle],
+) -> list[str]:
     """The means over conditions; nothing where there is one condition."""
     there = {arm: [cell for cell in cells if cell.arms.get(arm)] for arm in [*plan["arms"], *plan["hindsight"]]}
     everywhere = [arm for arm, own in there.items() if len(own) == len(cells) > 1 and common_seeds(own, arm)]
     curves = {arm: _in_percent(share_curve(cells, arm)) for arm in everywhere}
-    drawn = _figure({"": curves}, f"{plan['title']}: mean", "% of the training set read", figure)
+    title = f"{plan['title']}: mean over {len(cells)} conditions"
+    drawn = _figure({"": curves}, title, figure, styles, in_percent=True)
     if len(cells) < 2 or not any(there.values()):
         return []
     lines = [
@@ -248,7 +258,14 @@ def _in_percent(band: Band) -> Band:
     return band._replace(points=band.points._replace(reads=100 * band.points.reads))
 
 
-def _figure(panels: Mapping[str, Mapping[str, Band]], title: str, xlabel: str, path: Path) -> bool:
+def _figure(
+    panels: Mapping[str, Mapping[str, Band]],
+    title: str,
+    path: Path,
+    styles: Mapping[str, ArmStyle],
+    *,
+    in_percent: bool = False,
+) -> bool:
     """Draw the panels that have a curve; whether there is any, and else no file of an earlier time either."""
     drawn = {
         name: {arm: Curve(band.points.reads, band.points.score, band.low, band.high) for arm, band in curves.items()}
@@ -256,7 +273,7 @@ def _figure(panels: Mapping[str, Mapping[str, Band]], title: str, xlabel: str, p
         if curves
     }
     if drawn:
-        bench_figure(drawn, title, "macro-F1", path, xlabel)
+        bench_figure(drawn, title, path, styles, in_percent=in_percent)
     else:
         path.unlink(missing_ok=True)
     return bool(drawn)

@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
-from overread.config import Config, ModelConfig, load_config
+from overread.config import ActiveConfig, Config, ModelConfig, load_config
 from overread.data.cache import cache_folder
+from overread.data.dataset import count_training_items
 from overread.data.formats import infer_format
-from overread.errors import DataError, ModelError, RunError
+from overread.errors import ModelError, OverreadError, RunError
 from overread.learn.device import resolve_device
 from overread.mode import FEWEST_FOR_WEIGHTS, LARGEST_SIDE, SMALLEST_SIDE
+from overread.phase1_words import phase1_words
 from overread.results import RESULTS, read_results
 from overread.run import folder_of
 
@@ -29,7 +32,8 @@ Facts = list[tuple[str, str]]
 def examine(file: Path | None, settings: Sequence[str]) -> str:
     """A text for the terminal: the installation, and the plan of the configuration where one is given.
 
-    Nothing is read but file names, sizes and the results of an earlier run; nothing is written.
+    Nothing is read but names, sizes and labels of the items and the results of an earlier run; no image is opened, and
+    nothing is written.
     Errors: ConfigError for a configuration that is not valid.  Data or a device that is absent is part of the text.
     """
     # First, so that a wrong key is said at once.
@@ -85,16 +89,15 @@ def plan(config: Config) -> Facts:
     """What a run of this configuration would do, in the order in which it would do it."""
     active, model = config.active, config.model
     noise = "as in the data" if config.noise.kind == "given" else f"rate {config.noise.rate:g}"
-    reads = active.rounds * (active.budget + active.audit)
-    audit = f" + {active.audit} of the audit" if active.audit else ""
+    data = _data(config)
     facts = [
         ("preset", config.preset),
-        ("data", _data(config)),
+        ("data", data.text),
         ("noise", f"{config.noise.kind}, {noise}, seed {config.seed}"),
         ("model", _model(model)),
         ("device", _device(config)),
         ("phase 1", _phase1(config)),
-        ("phase 2", f"{active.sampler}, {active.rounds} rounds x {active.budget}{audit} reads = at most {reads} reads"),
+        ("phase 2", _phase2(active, data.training_items)),
     ]
     if model.weights == "self":
         learnt = f"{model.self_epochs} epochs on the training images without labels, where they are not in the cache"
@@ -112,27 +115,41 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _data(config: Config) -> str:
+class _Data(NamedTuple):
+    text: str
+    training_items: int | None
+    """None where they cannot be counted."""
+
+
+def _data(config: Config) -> _Data:
     path = config.data.path
     if path is None:
-        return "none: set data.path"
+        return _Data("none: set data.path", None)
     try:
         name = config.data.format or infer_format(path)
-    except DataError as error:
-        return f"NOT USABLE: {error}"
-    if name == "medmnist" and not path.exists():
-        return f"{path}, a set of the medmnist package, downloaded when needed"
-    if not path.exists():
-        return f"NOT USABLE: data.path={path} does not exist"
+        if name == "medmnist" and not path.exists():
+            return _Data(f"{path}, a set of the medmnist package, downloaded when needed", None)
+        if not path.exists():
+            return _Data(f"NOT USABLE: data.path={path} does not exist", None)
+        count = count_training_items(config.data, config.seed)
+    except OverreadError as error:
+        return _Data(f"NOT USABLE: {error}", None)
     size = f", {path.stat().st_size / 2**20:.1f} MiB" if path.is_file() else ""
-    return f"{path}, format {name}{size}"
+    return _Data(f"{path}, format {name}{size}, {count} training items", count)
 
 
 def _phase1(config: Config) -> str:
-    lnl = config.lnl
-    if lnl.method != "noise-model":
-        return f"{lnl.method}, {lnl.epochs} epochs, forget rate {lnl.forget_rate}, mix ratio {lnl.mix_ratio:g}"
-    return lnl.method if config.model.mode == "frozen" else f"{lnl.method}, {lnl.epochs} epochs of its networks"
+    rate = str(config.lnl.forget_rate)
+    return phase1_words(config.lnl.model_dump(), rate, has_networks=config.model.mode != "frozen")
+
+
+def _phase2(active: ActiveConfig, training_items: int | None) -> str:
+    asked = active.rounds * (active.budget + active.audit)
+    audit = f" + {active.audit} of the audit" if active.audit else ""
+    plan = f"{active.sampler}, {active.rounds} rounds x {active.budget}{audit} reads"
+    if training_items is not None and training_items < asked:
+        return f"{plan}, but at most {training_items} reads: one of each training item"
+    return f"{plan} = at most {asked} reads"
 
 
 def _model(model: ModelConfig) -> str:

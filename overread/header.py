@@ -76,6 +76,8 @@ def begin_results(
         "code_changes": [],
         "threads": threads,
         "device": str(resolve_device(config.device)),
+        # Weights without labels and embeddings, where they were not in the cache; the rounds are in wall_seconds.
+        "preparing_seconds": 0.0,
         "wall_seconds": 0.0,
         "peak_rss_mb": 0.0,
         "rounds": [],

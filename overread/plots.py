@@ -11,7 +11,7 @@ import re
 import textwrap
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,19 +19,17 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
+from overread.arm_styles import ArmStyle
 from overread.arrays import FloatArray, IntArray
 from overread.files import atomic_path
 
 __all__ = ["Curve", "bench_figure", "budget_curves", "heat_map", "plain_label"]
-
-# Okabe and Ito's colours, told apart with every common colour blindness; markers tell the lines apart in grey.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8C6D46")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
-LINES = ("-", "--", ":", "-.")
 
 # Stand-ins for the variables of the page's style sheet: matplotlib writes the left, the page reads the right.
 THEME = {
@@ -45,8 +43,20 @@ INK, MUTED, LINE, SERIES_1, SERIES_2 = THEME
 CELL_RGB = (0.16, 0.47, 0.78)  # strength is opacity, so that one picture suits light and dark pages
 ANNOTATED_CLASSES = 12
 NAMED_CLASSES = 40
-PANEL_INCHES = (7.0, 3.7)
-TITLE_CHARACTER_INCHES = 0.12
+# Of a panel, inches: the plot, and what stands to its left, below and above it.
+PLOT_WIDTH, PLOT_HEIGHT = 4.4, 2.9
+BESIDE, BELOW, ABOVE = 0.72, 0.62, 0.34
+EDGE = 0.2
+LABEL_GAP = 0.03  # of the width of the plot
+LABEL_POINTS = 8.5
+LABEL_CHARACTERS = 56
+TITLE_POINTS = 13.0
+# Above so many arms bands cover one another and the lines.
+BANDED_ARMS = 6
+# Above so many arms panels grow, so that the names have room.
+ROOMY_ARMS = 10
+NAME_INCHES = 0.17
+TICKS = 7
 
 
 class Curve(NamedTuple):
@@ -85,13 +95,19 @@ def budget_curves(lines: Mapping[str, Curve], xlabel: str, alt: str) -> str:
     alt: what is told to somebody who cannot see the figure.
     """
 
+    styles = {
+        name: ArmStyle(colour, marker)
+        for name, (colour, marker) in zip(lines, ((SERIES_1, "o"), (SERIES_2, "s")), strict=False)
+    }
+
     def draw(figure: Figure) -> None:
-        axes = figure.add_axes((0.085, 0.18, 0.655, 0.78))
-        ends = _draw_curves(axes, lines, (SERIES_1, SERIES_2), list(lines))
+        axes = figure.add_axes((0.055, 0.16, 0.775, 0.8))
+        ends = _draw_curves(axes, lines, styles, banded=False)
+        axes.set_xticks(_round_ticks(lines.values()))
         axes.set_xlabel(xlabel)
         _name_line_ends(axes, ends, step=0.085)
 
-    return _svg((5.8, 2.9), draw, alt)
+    return _svg((8.8, 2.9), draw, alt)
 
 
 def heat_map(
@@ -131,43 +147,74 @@ def heat_map(
 
 
 def bench_figure(
-    panels: Mapping[str, Mapping[str, Curve]], title: str, ylabel: str, path: Path, xlabel: str = "reads bought"
+    panels: Mapping[str, Mapping[str, Curve]],
+    title: str,
+    path: Path,
+    styles: Mapping[str, ArmStyle],
+    *,
+    in_percent: bool = False,
 ) -> None:
-    """Write a PNG with one panel per noise condition: per arm a line, its shaded 95 % interval, its name at the end.
+    """Write a PNG with one panel per noise condition: per arm a line of macro-F1, its name at the end.
 
-    panels: condition -> arm -> curve. An arm keeps colour and marker in all panels, by order of first appearance; each
-    panel has a score axis of its own, since arms are compared within a condition. NaN leaves a gap; an arm without any
-    number in a panel is left out there. The file is whole or absent.
+    panels: condition -> arm -> curve. styles: of every arm.  in_percent: reads are percent of the training set, not
+    counts.  95 % intervals are shaded in figures of up to six arms.  Each panel has a score axis of its own, since
+    arms are compared within a condition. NaN leaves a gap; an arm without any number in a panel is left out there. The
+    file is whole or absent.
     Errors: ValueError for no panel, or for a curve whose lists differ in length.
     """
     if not panels:
         raise ValueError(f"the figure {title!r} needs at least one panel")
     arms = list(dict.fromkeys(arm for curves in panels.values() for arm in curves))
+    banded = len(arms) <= BANDED_ARMS
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    width = PANEL_INCHES[0] * columns
-    heading = textwrap.wrap(plain_label(title, 120), int((width - 0.4) / TITLE_CHARACTER_INCHES)) or [""]
-    top = 0.25 + 0.25 * len(heading)
-    height = PANEL_INCHES[1] * rows + top
     with _style(ink="#1a1d21", muted="#5b6570", line="#dfe2e5"), atomic_path(path) as temporary:
+        names_width = max(_inches(plain_label(arm, LABEL_CHARACTERS)) for arm in arms)
+        panel_width = BESIDE + PLOT_WIDTH * (1 + LABEL_GAP) + names_width + EDGE
+        plot_height = PLOT_HEIGHT + NAME_INCHES * max(0, len(arms) - ROOMY_ARMS)
+        panel_height = (ABOVE if any(panels) else 0) + plot_height + BELOW
+        width = panel_width * columns
+        heading = _wrapped(plain_label(title, 120), width - 2 * EDGE)
+        top = 0.5 + 0.25 * len(heading)
+        height = panel_height * rows + top
         figure = Figure(figsize=(width, height), facecolor="white")
         for position, (condition, curves) in enumerate(panels.items()):
             row, column = divmod(position, columns)
-            left, bottom = 0.72 + PANEL_INCHES[0] * column, height - top - PANEL_INCHES[1] * (row + 1) + 0.6
-            box = (left / width, bottom / height, 3.9 / width, (PANEL_INCHES[1] - 1.05) / height)
-            axes = figure.add_axes(box)
-            _name_line_ends(axes, _draw_curves(axes, curves, PALETTE, arms), step=0.06)
+            left, bottom = BESIDE + panel_width * column, height - top - panel_height * (row + 1) + BELOW
+            axes = figure.add_axes((left / width, bottom / height, PLOT_WIDTH / width, plot_height / height))
+            ends = _draw_curves(axes, curves, styles, banded)
+            axes.set_xticks(_percent_ticks(curves.values()) if in_percent else _round_ticks(curves.values()))
+            _name_line_ends(axes, ends, step=NAME_INCHES / plot_height)
             axes.set_title(plain_label(condition, 60), loc="left", parse_math=False)
-            axes.set_ylabel(plain_label(ylabel, 40), parse_math=False)
-            axes.set_xlabel(plain_label(xlabel, 40), parse_math=False)
-        figure.text(0.2 / width, 1 - 0.15 / height, "\n".join(heading), fontsize=13, va="top", parse_math=False)
+            axes.set_ylabel("macro-F1")
+            axes.set_xlabel("% of the training set read" if in_percent else "reads bought")
+        figure.text(
+            EDGE / width, 1 - 0.15 / height, "\n".join(heading), fontsize=TITLE_POINTS, va="top", parse_math=False
+        )
+        said = "bands: their 95 % intervals" if banded else "their 95 % intervals are in the tables"
+        under = 1 - (0.2 + 0.25 * len(heading)) / height
+        figure.text(EDGE / width, under, f"Lines: means over seeds; {said}.", color="#5b6570", va="top")
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 
 
+def _inches(text: str, points: float = LABEL_POINTS) -> float:
+    """Width of a text of one line."""
+    renderer = FigureCanvasAgg(Figure(dpi=72)).get_renderer()  # type: ignore[no-untyped-call]
+    return float(renderer.get_text_width_height_descent(text, FontProperties(size=points), ismath=False)[0]) / 72
+
+
+def _wrapped(title: str, room: float) -> list[str]:
+    """The lines of a title, each at most `room` inches wide."""
+    limit = len(title)
+    while limit > 1 and max((_inches(line, TITLE_POINTS) for line in textwrap.wrap(title, limit)), default=0.0) > room:
+        limit -= 1
+    return textwrap.wrap(title, max(1, limit)) or [""]
+
+
 def _draw_curves(
-    axes: Axes, curves: Mapping[str, Curve], colours: Sequence[str], order: Sequence[str]
+    axes: Axes, curves: Mapping[str, Curve], styles: Mapping[str, ArmStyle], banded: bool
 ) -> list[LineEnd]:
-    ends = []
+    ends: list[LineEnd] = []
     for name, curve in curves.items():
         reads, mean, low, high = (np.asarray(values, dtype=float) for values in curve)
         if not len(reads) == len(mean) == len(low) == len(high):
@@ -176,20 +223,50 @@ def _draw_curves(
         there = np.flatnonzero(np.isfinite(mean))
         if not len(there):
             continue
-        turn = order.index(name)
-        colour, line = colours[turn % len(colours)], LINES[turn // len(colours) % len(LINES)]
-        axes.plot(reads, mean, line, color=colour, linewidth=1.7, markersize=4.2, marker=MARKERS[turn % len(MARKERS)])
-        axes.fill_between(reads, low, high, where=np.isfinite(low), color=colour, alpha=0.13, linewidth=0)
-        ends.append(LineEnd(plain_label(name, 32), colour, reads[there[-1]], mean[there[-1]]))
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        colour, marker, line = styles[name]
+        # Where lines coincide the first arm is on top.
+        above = 2.9 - 0.9 * len(ends) / len(curves)
+        axes.plot(reads, mean, line, color=colour, linewidth=1.7, markersize=4.6, marker=marker, zorder=above)
+        if banded:
+            # An interval of few seeds may go beyond what a score can be.
+            low, high = np.clip((low, high), 0, 1)
+            axes.fill_between(reads, low, high, where=np.isfinite(low), color=colour, alpha=0.13, linewidth=0)
+        ends.append(LineEnd(plain_label(name, LABEL_CHARACTERS), colour, reads[there[-1]], mean[there[-1]]))
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.margins(x=0.03, y=0.12)
+    axes.margins(x=0.03, y=0.08)
     axes.grid(axis="y", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     return ends
+
+
+def _round_ticks(curves: Iterable[Curve]) -> list[int]:
+    """The reads at the ends of rounds, of the curve that goes furthest: all, or every second, third ... one.
+
+    The first and the last are among them where a step of up to a quarter of the rounds allows it.
+    """
+    reads = max(([round(value) for value in curve.reads] for curve in curves if len(curve.reads)), key=max, default=[])
+    rounds = max(1, len(reads) - 1)
+    least = math.ceil(rounds / (TICKS - 1))
+    even = (step for step in range(least, max(least, rounds // 4) + 1) if rounds % step == 0)
+    return reads[:: next(even, least)]
+
+
+def _percent_ticks(curves: Iterable[Curve]) -> list[int]:
+    """Multiples of 1, 2, 5, 10 or 20 % up to the last share, at most seven, with a point at each where there can be.
+
+    A point counts for a multiple that it misses by a tenth of the step: budgets are rounded to whole reads.
+    """
+    shares = np.unique(np.concatenate([np.asarray(curve.reads, dtype=float) for curve in curves] or [np.zeros(1)]))
+    found = []
+    for step in (1, 2, 5, 10, 20):
+        ticks = np.arange(0, shares.max(initial=0) + 0.1 * step, step).astype(int)
+        missed = np.abs(ticks[:, None] - shares).min(axis=1) > 0.1 * step
+        if len(ticks) <= TICKS:
+            found.append((int(missed.sum()), ticks.tolist()))
+    return min(found, key=lambda each: each[0])[1] if found else [0]
 
 
 def _name_line_ends(axes: Axes, ends: Sequence[LineEnd], step: float) -> None:
@@ -199,9 +276,9 @@ def _name_line_ends(axes: Axes, ends: Sequence[LineEnd], step: float) -> None:
     heights = spread([(end.y - low) / (high - low) for end in ordered], step)
     for end, height in zip(ordered, heights, strict=True):
         axes.annotate(
-            end.name, (end.x, end.y), (1.03, height), textcoords="axes fraction", color=end.colour, va="center",
-            annotation_clip=False, parse_math=False,
-            fontsize=8.5, arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": end.colour, "relpos": (0, 0.5),
+            end.name, (end.x, end.y), (1 + LABEL_GAP, height), textcoords="axes fraction", color=end.colour,
+            va="center", annotation_clip=False, parse_math=False, fontsize=LABEL_POINTS,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": end.colour, "relpos": (0, 0.5),
                                       "shrinkA": 1, "shrinkB": 3},
         )  # fmt: skip
 

@@ -87,7 +87,9 @@ def _direct(
         if results["complete"] and not lost:
             reporter.note(f"the run in {run} is complete already")
             return results
+        started = time.monotonic()
         task = begin(settled.config, dataset, noisy.given, processes, reporter)
+        results["preparing_seconds"] = results.get("preparing_seconds", 0.0) + time.monotonic() - started
         referee = Referee(dataset, noisy, config)
         oracle = SimulatedOracle(
             dataset.reference[train], len(dataset.class_names), config.active.oracle_error, config.seed

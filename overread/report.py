@@ -23,7 +23,9 @@ from PIL import Image
 from overread.arrays import FloatArray, IntArray
 from overread.errors import RunError
 from overread.files import write_text
+from overread.learn.methods import get_method
 from overread.oracle import load_reads
+from overread.phase1_words import phase1_words
 from overread.plots import Curve, budget_curves, heat_map
 from overread.results import GALLERY, NOISE, READS, read_results, round_file
 
@@ -35,6 +37,7 @@ GALLERY_PIXELS = 128
 # True of what a run makes again where it is lost.
 AGAIN = "remove it and run the same command again"
 ABSENT = Markup('<span class="none" title="not defined or not measured here">–</span>')
+FORGET_RATES = {"estimate": "estimated from the noisy labels", "true": "the true rate", "number": "as configured"}
 LINE_METRICS = {"macro_f1": "macro-F1", "balanced_accuracy": "balanced accuracy"}
 NOISE_WORDS = {
     "symmetric": "symmetric label noise",
@@ -60,6 +63,7 @@ def write_report(run: Path) -> Path:
     """
     results = read_results(run)
     config = config_text(run)
+    method = get_method(results["lnl"]["method"])
     context: dict[str, Any] = {
         "results": {**results, "notes": [*results.get("notes", []), *code_notes(results)]},
         "rounds": results["rounds"],
@@ -68,6 +72,9 @@ def write_report(run: Path) -> Path:
         "gallery": gallery(run, results["dataset"]["classes"]),
         "config": config,
         "planned_rounds": planned_rounds(config),
+        "phase1": phase1(results, config),
+        "preparing": results.get("preparing_seconds", 0.0),
+        "was_told_the_rate": results["lnl"].get("forget_rate_source") == "true" and method.splits,
     }
     if results["rounds"]:
         last = results["rounds"][-1]["round"]
@@ -75,6 +82,7 @@ def write_report(run: Path) -> Path:
             "headline": headline(results),
             "tiles": tiles(results),
             "standing": standing(results),
+            "held": held(results),
             "curves": curves(results),
             "classes": class_rows(results),
             "sources": label_sources(run, last),
@@ -119,6 +127,27 @@ def standing(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         for entry in results["rounds"]
         if (estimates := entry.get("estimates"))
     ]
+
+
+def held(results: Mapping[str, Any]) -> str:
+    """How many of the intervals of the rounds held the truth, in one sentence; empty where there are none."""
+    n = results["dataset"]["n_train"]
+    wrong, scores = [], []
+    for entry in results["rounds"]:
+        estimates, score = entry.get("estimates"), entry["test"]["macro_f1"]
+        if estimates:
+            wrong.append(_holds(estimates["wrong_labels_left"], (1 - entry["label_accuracy"]) * n))
+        if estimates and score is not None:
+            scores.append(_holds(estimates["macro_f1"], score))
+    if not wrong:
+        return ""
+    of_scores = f", and {sum(scores)} of {len(scores)} of the macro-F1 that of the test set" if scores else ""
+    return f"{sum(wrong)} of {_counted(len(wrong), 'interval')} of the wrong labels held the truth{of_scores}."
+
+
+def _holds(interval: Mapping[str, float], truth: float) -> bool:
+    # The truth was a share before, so that a count is whole but for rounding.
+    return interval["low"] - 1e-6 <= truth <= interval["high"] + 1e-6
 
 
 def _with_interval(interval: Mapping[str, float], form: str) -> str:
@@ -307,6 +336,19 @@ def planned_rounds(config: str) -> int | None:
         raise RunError(f"{CONFIG} in the run folder is no YAML any more; the run needs it as it was written") from None
     active = values.get("active") if isinstance(values, dict) else None
     return active.get("rounds") if isinstance(active, dict) else None
+
+
+def phase1(results: Mapping[str, Any], config: str) -> str:
+    """Phase 1 in words: what its method read, by the results and, of what these lack, by the configuration."""
+    lnl = results["lnl"]
+    values = yaml.safe_load(config)
+    configured = values.get("lnl") if isinstance(values, dict) else None
+    rate, source = lnl.get("forget_rate"), FORGET_RATES.get(lnl.get("forget_rate_source"), "source not recorded")
+    return phase1_words(
+        {**(configured if isinstance(configured, dict) else {}), **lnl},
+        None if rate is None else f"{rate:.3f} ({source})",
+        has_networks=(results.get("model") or {}).get("mode") == "finetune",
+    )
 
 
 def _columns(path: Path, names: Sequence[str]) -> dict[str, Any] | None:

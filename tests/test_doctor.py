@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +27,17 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     path = tmp_path / "set.npz"
-    np.savez(path, images=np.zeros((2, 8, 8, 3), np.uint8), labels=np.array([0, 1]))
+    write_set(path, 50)
     return path
+
+
+def write_set(path: Path, n_train: int, **more: np.ndarray) -> None:
+    """A set of `n_train` training and four test images, half of each class."""
+    n = n_train + 4
+    images = np.zeros((n, 8, 8, 3), np.uint8)
+    split = np.array(["train"] * n_train + ["test"] * 4)
+    arrays: dict[str, Any] = {"images": images, "labels": np.arange(n) % 2, "split": split, **more}
+    np.savez(path, **arrays)
 
 
 def said(text: str, name: str) -> str:
@@ -69,13 +79,60 @@ def test_a_configuration_is_told_and_not_done(data: Path, tmp_path: Path) -> Non
     before = sorted(tmp_path.rglob("*"))
     text = examine(file, [f"data.path={data}", "noise.rate=0.25", "seed=9", "out=here"])
     assert said(text, "preset") == "paper-as-published"
-    assert said(text, "data").startswith(f"{data}, format npz, 0.0 MiB")
+    assert said(text, "data") == f"{data}, format npz, 0.0 MiB, 50 training items"
     assert said(text, "noise") == "symmetric, rate 0.25, seed 9"
     assert said(text, "phase 1").startswith("co-teaching-vog, 50 epochs, forget rate true")
     assert said(text, "phase 2") == "entropy, 3 rounds x 11 reads = at most 33 reads"
     assert said(text, "label leak").startswith("on")
     assert said(text, "run folder") == "here (new)"
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["active.rounds=5", "active.budget=10"], "5 rounds x 10 reads = at most 50 reads"),
+        (["active.rounds=8"], "8 rounds x 70 reads, but at most 50 reads: one of each training item"),
+        (
+            ["active.rounds=2", "active.budget=24", "active.audit=2"],
+            "2 rounds x 24 + 2 of the audit reads, but at most 50 reads: one of each training item",
+        ),
+        (
+            ["data.max_train=20", "active.rounds=1", "active.budget=21"],
+            "1 rounds x 21 reads, but at most 20 reads: one of each training item",
+        ),
+    ],
+)
+def test_no_more_reads_than_there_are_training_items(data: Path, settings: list[str], words: str) -> None:
+    text = examine(None, [f"data.path={data}", "preset=paper", *settings])
+    assert said(text, "phase 2") == f"entropy, {words}"
+
+
+def test_labels_that_cannot_be_used_are_said(data: Path) -> None:
+    write_set(data, 50, labels=np.array([-1] + [0, 1] * 26 + [1]))
+    text = examine(None, [f"data.path={data}"])
+    assert said(text, "data").startswith("NOT USABLE: ")
+    assert said(text, "phase 2").endswith("8 rounds x 70 reads = at most 560 reads")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["preset=paper"], "co-teaching-vog, 50 epochs, forget rate estimate, VOG share 0.2"),
+        (["preset=paper", "lnl.method=co-teaching"], "co-teaching, 50 epochs, forget rate estimate"),
+        (["preset=cross-entropy"], "cross-entropy, 50 epochs"),
+        (
+            ["model.mode=frozen", "model.weights=packaged"],
+            "noise-model, noise matrix chosen, reader error estimated, prior adjustment 0.5",
+        ),
+        (
+            ["lnl.epochs=3", "lnl.reader_error=0.1"],
+            "noise-model, 3 epochs of its networks, noise matrix chosen, reader error 0.1, prior adjustment 0.5",
+        ),
+    ],
+)
+def test_phase_1_is_told_by_what_its_method_reads(settings: list[str], words: str) -> None:
+    assert said(examine(None, settings), "phase 1") == words
 
 
 @pytest.mark.parametrize(

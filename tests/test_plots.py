@@ -1,17 +1,28 @@
 import itertools
 import math
+import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import minimize
 
+from overread.arm_styles import ArmStyle, arm_styles
+from overread.arrays import FloatArray
 from overread.plots import (
     ANNOTATED_CLASSES,
+    BANDED_ARMS,
     NAMED_CLASSES,
     Curve,
     bench_figure,
@@ -26,6 +37,40 @@ NAN = math.nan
 
 def curve(*mean: float, width: float = NAN) -> Curve:
     return Curve(range(0, 10 * len(mean), 10), mean, [m - width for m in mean], [m + width for m in mean])
+
+
+def figure_of(panels: dict[str, dict[str, Curve]], path: Path, title: str = "", *, in_percent: bool = False) -> None:
+    styles = arm_styles(arm for curves in panels.values() for arm in curves)
+    bench_figure(panels, title, path, styles, in_percent=in_percent)
+
+
+def pixels_of(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@contextmanager
+def drawn_texts() -> Iterator[dict[str, tuple[float, float, float, float]]]:
+    """Texts of the figures that are saved inside, each with its box: left, bottom, right, top, in shares."""
+    found: dict[str, tuple[float, float, float, float]] = {}
+    save = Figure.savefig
+
+    def spy(figure: Figure, *arguments: Any, **options: Any) -> None:
+        figure.set_dpi(options["dpi"])
+        renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+        figure.draw(renderer)
+        width, height = figure.canvas.get_width_height()
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)
+            if text.get_text():
+                # Of the words alone: the box of an annotation has its hair, too.
+                box = Text.get_window_extent(text, renderer)
+                found[text.get_text()] = (box.x0 / width, box.y0 / height, box.x1 / width, box.y1 / height)
+        save(figure, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", spy)
+        yield found
 
 
 def elements(svg: str) -> ElementTree.Element:
@@ -132,30 +177,28 @@ def test_spread_is_the_nearest_arrangement_with_room(heights: list[float], step:
 def test_bench_figure_writes_a_whole_png(tmp_path: Path) -> None:
     path = tmp_path / "curves.png"
     arms = {f"arm {index} $" + "x" * 40: curve(0.1, 0.2 + index / 20, width=0.02) for index in range(9)}
-    bench_figure(
+    figure_of(
         {"symmetric 0.4": arms, "symmetric 0.8": {"one seed": curve(0.3, 0.4)}, "none": {"arm": curve(NAN)}},
-        "data",
-        "macro-F1",
         path,
+        "data",
     )
     assert [entry.name for entry in tmp_path.iterdir()] == ["curves.png"]
     with Image.open(path) as image:
         assert image.format == "PNG"
-        assert image.width == round(2 * 7.0 * 110)
+        assert image.width > 2 * 7.0 * 110
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 50
     before = path.read_bytes()
-    bench_figure(
+    figure_of(
         {"symmetric 0.4": arms, "symmetric 0.8": {"one seed": curve(0.3, 0.4)}, "none": {"arm": curve(NAN)}},
-        "data",
-        "macro-F1",
         path,
+        "data",
     )
     assert path.read_bytes() == before
 
 
 def test_long_title_is_wrapped_within_the_figure(tmp_path: Path) -> None:
     path = tmp_path / "figure.png"
-    bench_figure({"none": {"arm": curve(0.1, 0.2)}}, "Whole network " * 8, "", path)
+    figure_of({"none": {"arm": curve(0.1, 0.2)}}, path, "Whole network " * 8)
     with Image.open(path) as image:
         heading = np.asarray(image.convert("L"))[:80]
     assert (heading[:, -12:] == 255).all()
@@ -164,20 +207,89 @@ def test_long_title_is_wrapped_within_the_figure(tmp_path: Path) -> None:
     assert (np.diff(inked.astype(int)) == 1).sum() >= 2
 
 
-def test_arm_keeps_its_colour_in_all_panels(tmp_path: Path) -> None:
-    def colours(panels: dict[str, dict[str, Curve]], half: int) -> set[tuple[int, ...]]:
-        bench_figure(panels, "", "", tmp_path / "figure.png")
-        with Image.open(tmp_path / "figure.png") as image:
-            pixels = np.asarray(image.convert("RGB"))
-        side = np.array_split(pixels, 2, axis=1)[half].reshape(-1, 3)
-        return {tuple(colour) for colour in np.unique(side, axis=0).tolist()}
-
-    blue, orange = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)
+def test_arm_has_the_look_it_is_given_in_all_panels(tmp_path: Path) -> None:
+    path = tmp_path / "figure.png"
+    styles = {"first": ArmStyle("#0072B2", "o"), "second": ArmStyle("#D55E00", "s", "--")}
     panels = {"left": {"first": curve(0.1, 0.2), "second": curve(0.2, 0.3)}, "right": {"second": curve(0.2, 0.3)}}
-    assert {blue, orange} <= colours(panels, half=0)
-    right = colours(panels, half=1)
-    assert orange in right
-    assert blue not in right
+    bench_figure(panels, "", path, styles)
+    left, right = np.array_split(pixels_of(path), 2, axis=1)
+    blue, orange = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)
+    assert (left == blue).all(axis=2).any()
+    assert (left == orange).all(axis=2).any()
+    assert (right == orange).all(axis=2).any()
+    assert not (right == blue).all(axis=2).any()
+
+
+@pytest.mark.parametrize("name", ["readers who err in 10 %, thought right", "W" * 56, "$_{" + "x" * 40])
+def test_long_names_are_whole_and_inside(name: str, tmp_path: Path) -> None:
+    with drawn_texts() as texts_drawn:
+        figure_of({"a": {name: curve(0.1, 0.2)}, "b": {"other": curve(0.1, 0.3)}}, tmp_path / "figure.png")
+    _, _, right, _ = texts_drawn[name]
+    assert 0.3 < right < 0.5
+    white = pixels_of(tmp_path / "figure.png")[:, -10:]
+    assert (white == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("reads", "in_percent", "ticks"),
+    [
+        (np.arange(9) * 2.5, True, ["0", "5", "10", "15", "20"]),
+        (np.arange(9) * 2.54, True, ["0", "5", "10", "15", "20"]),
+        (np.arange(9) * 2.49, True, ["0", "5", "10", "15", "20"]),
+        (np.arange(3) * 5, True, ["0", "5", "10"]),
+        (np.arange(5) * 5, True, ["0", "5", "10", "15", "20"]),
+        (np.zeros(1), True, ["0"]),
+        (np.arange(9) * 32, False, ["0", "64", "128", "192", "256"]),
+        (np.arange(5) * 350, False, ["0", "350", "700", "1050", "1400"]),
+        (np.arange(8) * 10, False, ["0", "20", "40", "60"]),
+    ],
+)
+def test_ticks_are_budgets(reads: FloatArray, in_percent: bool, ticks: list[str], tmp_path: Path) -> None:
+    scores = np.linspace(0.31, 0.39, len(reads))
+    nothing = np.full(len(reads), NAN)
+    with drawn_texts() as texts_drawn:
+        figure_of({"": {"arm": Curve(reads, scores, nothing, nothing)}}, tmp_path / "a.png", in_percent=in_percent)
+    # Scores have a point.
+    assert [text for text in texts_drawn if text.isdigit()] == ticks
+
+
+@pytest.mark.parametrize(("n_arms", "banded"), [(BANDED_ARMS, True), (BANDED_ARMS + 1, False)])
+def test_bands_are_left_out_where_they_would_cover_the_lines(n_arms: int, banded: bool, tmp_path: Path) -> None:
+    def share_inked(width: float) -> float:
+        arms = {f"arm {index}": curve(0.1, 0.2 + index / 20, width=width) for index in range(n_arms)}
+        with drawn_texts() as texts_drawn:
+            figure_of({"": arms}, tmp_path / "figure.png")
+        assert any("bands" in text for text in texts_drawn) == banded
+        return float((pixels_of(tmp_path / "figure.png") < 255).any(axis=2).mean())
+
+    assert (share_inked(0.03) > share_inked(NAN) + 0.02) == banded
+
+
+def test_bands_end_where_scores_end(tmp_path: Path) -> None:
+    with drawn_texts() as texts_drawn:
+        figure_of({"": {"arm": curve(0.02, 0.97, width=3.0)}}, tmp_path / "figure.png")
+    ticks = [float(text.replace("−", "-")) for text in texts_drawn if re.fullmatch(r"[−\d]+(\.\d+)?", text)]
+    scores = [tick for tick in ticks if tick not in (0, 10)]
+    # The axis has a margin, and its outermost ticks are not shown.
+    assert min(scores) > -0.3
+    assert max(scores) < 1.3
+
+
+def test_title_stands_close_above_the_plot(tmp_path: Path) -> None:
+    figure_of({"": {"arm": curve(0.1, 0.2)}}, tmp_path / "figure.png", "Fewer reads")
+    inked = np.flatnonzero((pixels_of(tmp_path / "figure.png") < 250).any(axis=(1, 2)))
+    assert np.diff(inked).max() < 50
+
+
+def test_curves_of_a_report_fill_its_width() -> None:
+    root = elements(
+        budget_curves({"macro-F1": curve(0.1, 0.2), "balanced accuracy": curve(0.1, 0.3)}, "reads", "figure")
+    )
+    width = float(root.attrib["viewBox"].split()[2])
+    # The axis below the points, and the names beside it.
+    lines = [element.attrib["d"] for element in root.iter("path") if element.attrib.get("d", "").startswith("M")]
+    rightmost = max(float(line.split()[-2]) for line in lines if line.count("L") == 1 and len(line) < 60)
+    assert rightmost > 0.8 * width
 
 
 @pytest.mark.parametrize(
@@ -186,5 +298,5 @@ def test_arm_keeps_its_colour_in_all_panels(tmp_path: Path) -> None:
 )
 def test_bench_figure_says_what_is_wrong(panels: dict[str, dict[str, Curve]], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
-        bench_figure(panels, "title", "score", tmp_path / "figure.png")
+        figure_of(panels, tmp_path / "figure.png")
     assert list(tmp_path.iterdir()) == []

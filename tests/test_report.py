@@ -20,7 +20,7 @@ from overread.arrays import BoolArray, FloatArray, IntArray
 from overread.arrays.metrics import classification_metrics, label_accuracy, label_quality, selection_metrics
 from overread.errors import RunError
 from overread.files import write_json
-from overread.report import headline, label_sources, write_report
+from overread.report import headline, held, label_sources, write_report
 from overread.results import read_results, write_gallery, write_scores
 
 HOSTILE = '<script>alert("1")</script>&amp;$x^'
@@ -436,3 +436,75 @@ def test_configuration_that_is_no_yaml_is_named(run: Path) -> None:
     (run / "config.yaml").write_text("active: [")
     with pytest.raises(RunError, match=r"config\.yaml in the run folder is no YAML"):
         write_report(run)
+
+
+@pytest.mark.parametrize(
+    ("lnl", "config", "mode", "words"),
+    [
+        (
+            {"method": "co-teaching-vog", "forget_rate": 0.3},
+            "",
+            "frozen",
+            "co-teaching-vog, 14 epochs, forget rate 0.300 (estimated from the noisy labels), VOG share 0.2",
+        ),
+        ({"method": "cross-entropy", "forget_rate": 0.3}, "", "finetune", "cross-entropy, 14 epochs"),
+        (
+            {"method": "noise-model", "forget_rate": 0.0},
+            "lnl: {noise_matrix: free, reader_error: 0.1, epochs: 99}",
+            "finetune",
+            "noise-model, 14 epochs of its networks, noise matrix free, reader error 0.1",
+        ),
+        ({"method": "noise-model", "forget_rate": 0.0}, "lnl: {prior_adjustment: 0.5}", "frozen",
+         "noise-model, prior adjustment 0.5"),
+    ],
+)  # fmt: skip
+def test_phase_1_is_told_by_what_its_method_read(
+    run: Path, lnl: dict[str, Any], config: str, mode: str, words: str
+) -> None:
+    results = read_results(run)
+    lnl = {"epochs": 14, "mix_ratio": 0.2, "forget_rate_source": "estimate", **lnl}
+    change(run, lnl=lnl, model={**results["model"], "mode": mode})
+    (run / "config.yaml").write_text(config)
+    assert f"Phase 1{words}\n" in page_of(run).text
+
+
+def test_a_rate_that_is_not_read_has_no_banner(run: Path) -> None:
+    lnl = {**read_results(run)["lnl"], "forget_rate_source": "true", "method": "noise-model"}
+    change(run, lnl=lnl)
+    assert "true-rate" not in page_of(run).values("id")
+
+
+def test_time_counts_what_came_before_phase_1(run: Path) -> None:
+    assert "Time, memory4 min 45 s; 812" in page_of(run).text
+    change(run, preparing_seconds=120.0)
+    text = page_of(run).text
+    assert "Time, memory6 min 45 s, 2 min 0 s of it before phase 1, for weights and embeddings" in text
+
+
+def estimated(entry: dict[str, Any], wrong: tuple[float, float], score: tuple[float, float]) -> dict[str, Any]:
+    ends = [{"estimate": (low + high) / 2, "low": low, "high": high} for low, high in (wrong, score)]
+    gain = {"label_accuracy": 0.01, "macro_f1": 0.02}
+    return {**entry, "estimates": {"wrong_labels_left": ends[0], "macro_f1": ends[1], "next_100_reads": gain}}
+
+
+def test_the_report_says_how_many_intervals_held_the_truth(run: Path) -> None:
+    assert held(read_results(run)) == ""
+    assert "held" not in page_of(run).values("id")
+    results = read_results(run)
+    n = results["dataset"]["n_train"]
+    wrong = [round((1 - entry["label_accuracy"]) * n) for entry in results["rounds"]]
+    scores = [entry["test"]["macro_f1"] for entry in results["rounds"]]
+    intervals = [
+        ((wrong[0], wrong[0] + 9), (scores[0] - 0.1, scores[0] + 0.1)),
+        ((wrong[1] - 9, wrong[1]), (scores[1] - 0.2, scores[1] - 0.1)),
+        ((wrong[2] + 1, wrong[2] + 9), (scores[2] + 0.1, scores[2] + 0.2)),
+    ]
+    rounds = [estimated(entry, *ends) for entry, ends in zip(results["rounds"], intervals, strict=False)]
+    change(run, rounds=[*rounds, results["rounds"][-1]])
+    words = "2 of 3 intervals of the wrong labels held the truth, and 1 of 3 of the macro-F1 that of the test set."
+    assert held(read_results(run)) == words
+    page = page_of(run)
+    assert "held" in page.values("id")
+    assert words in page.text
+    unknown = {**rounds[0], "test": {**rounds[0]["test"], "macro_f1": None}}
+    assert held({**results, "rounds": [unknown]}) == "1 of 1 interval of the wrong labels held the truth."

@@ -20,7 +20,7 @@ from overread import referee, refine
 from overread.config import Config
 from overread.learn.checkpoint import load_checkpoint
 
-TIMES = ("seconds", "wall_seconds", "peak_rss_mb")
+TIMES = ("seconds", "preparing_seconds", "wall_seconds", "peak_rss_mb")
 
 
 def fingerprints(run: Path) -> dict[str, str]:

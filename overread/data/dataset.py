@@ -19,7 +19,7 @@ from overread.data.raw import RawItems
 from overread.errors import ConfigError
 from overread.progress import Reporter, Silent
 
-__all__ = ["Dataset", "load_dataset"]
+__all__ = ["Dataset", "count_training_items", "load_dataset"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,22 @@ def load_dataset(
         digest=_digest(decoded.digests[rows], reference[rows], ids, split[rows], items.class_names),
         skipped=tuple((manifest.item_name(items, i), why) for i, why in problems.items()),
     )
+
+
+def count_training_items(config: DataConfig, seed: int) -> int:
+    """How many training items `load_dataset` finds where every image can be read; none is opened.
+
+    Where items without a split are drawn in groups, the draw, and so the count, may be another by a group.
+    Errors: as of `load_dataset`, but for images.
+    """
+    items = listed_items(config)
+    problems = manifest.item_problems(items)
+    if config.on_error == "stop" or len(problems) == len(items.ids):
+        manifest.refuse(items, problems)
+    order = np.array([i for i in range(len(items.ids)) if i not in problems], dtype=np.int64)
+    reference = items.labels[order]
+    split = _split(items, order, reference, _groups(items, order), config, seed, needs_test=True)
+    return int((split[_kept(reference, split, config, seed)] == "train").sum())
 
 
 def _groups(items: RawItems, order: IntArray) -> NDArray[np.str_] | None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from overread.config import DataConfig, DataFormat
 from overread.data import Dataset, load_dataset
+from overread.data.dataset import count_training_items
 from overread.data.formats import infer_format, list_formats
 
 MODULES = [
@@ -82,7 +83,9 @@ def test_all_formats_give_one_data_set(splits: bool, more: dict[str, Any], tmp_p
     data, loaded = toy(), []
     for name in ["npz", "folder", "csv", "hdf5", *(["medmnist"] if splits else [])]:
         keys = WRITERS[name](data, tmp_path, splits)
-        loaded.append(load_dataset(config(tmp_path, classes=data.class_names, **keys, **more), seed=3))
+        asked = config(tmp_path, classes=data.class_names, **keys, **more)
+        loaded.append(load_dataset(asked, seed=3))
+        assert count_training_items(asked, seed=3) == len(loaded[-1].positions("train"))
     for other in loaded[1:]:
         assert_same(loaded[0], other)
 
