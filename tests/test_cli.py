@@ -678,7 +678,7 @@ def test_an_interruption_ends_with_130_and_can_be_resumed(call: Call, tmp_path: 
         patch.setattr("overread.refine.choose", interrupt)
         outcome = call(*SAME)
     assert outcome.code == 130
-    assert outcome.err.endswith("overread: interrupted; give the same command to go on\n")
+    assert outcome.err.endswith("overread: interrupted; the same command goes on with whatever is done by now\n")
     assert "Traceback" not in outcome.err
     assert [entry["round"] for entry in json.loads((tmp_path / "run" / "results.json").read_text())["rounds"]] == [0]
     assert call(*SAME).code == 0

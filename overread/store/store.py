@@ -24,6 +24,7 @@ from overread.store.records import (
     Role,
     Round,
     StoredRead,
+    Withdrawal,
 )
 from overread.store.schema import items as item_table
 from overread.store.turns import Turns
@@ -216,6 +217,15 @@ class Store:
         None where there is nothing to take back.
         """
         return self._write(lambda c: reads.undo(c, reader, client_id, lease_seconds, self._clock(), item))
+
+    def take_back(self, withdrawals: Sequence[Withdrawal]) -> int:
+        """The number of reads that stood and are taken back, all or none; see `reads.take_back`."""
+
+        def work(connection: Connection) -> int:
+            now = self._clock()
+            return sum([reads.take_back(connection, each, len(self.classes), now) for each in withdrawals])
+
+        return self._write(work)
 
     def release(self, reader: int, item: int) -> None:
         """Give the reader's lease of an item back; nothing where he has none."""
