@@ -192,15 +192,19 @@ def _brought(project: "Project", found: "Imported", way_back: str) -> Iterator[s
 
     known = f", {found.known} {'was' if found.known == 1 else 'were'} there already" if found.known else ""
     empty = f", {found.empty} {'says' if found.empty == 1 else 'say'} nothing" if found.empty else ""
-    yield f"{counted(found.reads, 'read')}{known}{empty}"
-    yield from (f"new reader: {name}" for name in found.new_readers)
     are_open = {each.number for each in project.store.rounds() if each.open}
-    for number, count in found.by_round.items():
-        if number is not None and number not in are_open:
-            yield f"{counted(count, 'read')} of round {number}, learnt at the next update"
-    unasked = found.by_round.get(None, 0)
-    if unasked:
-        yield f"{counted(unasked, 'read')} of items that no round asked for; if they are no reads: {way_back}"
+    origins = [
+        f"{counted(count, 'read')} of "
+        + ("items that no round asked for" if number is None else f"round {number}")
+        + ("" if number in are_open else ", learnt at the next update")
+        for number, count in sorted(found.by_round.items(), key=lambda each: each[0] or 0)
+    ]
+    whole = origins[0] if len(origins) == 1 else counted(found.reads, "read")
+    yield f"{whole}{known}{empty}"
+    yield from origins if len(origins) > 1 else []
+    yield from (f"new reader: {name}" for name in found.new_readers)
+    if None in found.by_round:
+        yield f"If these were no reads, take them back: {way_back}"
 
 
 def update(

@@ -637,7 +637,9 @@ USAGE: dict[str, tuple[list[str], list[str]]] = {
 @pytest.mark.parametrize("case", USAGE)
 def test_a_command_that_cannot_be_understood_is_refused(case: str, call: Call, tmp_path: Path) -> None:
     arguments, fragments = USAGE[case]
-    assert_refused(call(*arguments), *fragments)
+    outcome = call(*arguments)
+    assert_refused(outcome, *fragments)
+    assert "?;" not in outcome.err
     assert tree(tmp_path) == {}
 
 
@@ -662,6 +664,9 @@ def test_the_manual_names_every_command(arguments: list[str], call: Call) -> Non
     assert outcome.err == ""
     for command in COMMANDS:
         assert f"\n  {command} " in outcome.out
+    # Nothing is cut off.
+    assert "..." not in outcome.out.replace("[OPTIONS] COMMAND [ARGS]...", "")
+    assert max(map(len, outcome.out.splitlines())) <= 80
 
 
 def test_the_version(call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from overread.project.folder import Project
 from overread.project.news import news_of
+from overread.project.queue_file import table_file
 from overread.project.words import command, counted
 
 __all__ = ["next_step"]
@@ -31,8 +32,8 @@ def next_step(project: Project, *, served: bool = False) -> str:
         return f"{how_far} Next: {update}"
     if served:
         return f"{how_far} Next: read the others here, then {update}"
-    serve, table = command("serve", folder), command("import", folder, "FILE", "--reader", "NAME")
-    return f"{how_far} Next: {serve}, or {table}, then {update}"
+    table = command("import", folder, table_file(folder, rounds[-1].number), "--reader", "NAME")
+    return f"{how_far} Next: {command('serve', folder)}, or {table}, then {update}"
 
 
 def _between_rounds(project: Project, update: str) -> str:

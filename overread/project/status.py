@@ -118,7 +118,7 @@ def _interval(found: dict[str, Any], digits: int) -> str:
 def _trust(project: Project) -> str:
     read = project.rounds[-1]["items_read"]
     if not read:
-        return "Nobody has read yet: these are the model's own guesses, from labels of which nothing has been checked."
+        return "Nobody had read by then: these are the model's own guesses, from labels of which nothing was checked."
     audit = command("select", project.folder, "--budget", "50", "--audit", "10")
     more = "" if project.config.active.audit else f" Items drawn at random, `{audit}`, make them sharper."
     were = f"{counted(read, 'item')} that {'was' if read == 1 else 'were'} read"

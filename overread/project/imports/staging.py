@@ -162,7 +162,7 @@ class _Check:
             add = command("reader", self._folder, name, "--no-password")
             raise DataError(
                 f"{where} of {self._file} names the reader {name!r}, who is new: did you mean {near!r}? "
-                f"Add a new reader first: {add}"
+                f"Add a new reader first: `{add}`"
             )
 
     def _number(self, name: str) -> int:
