@@ -142,9 +142,8 @@ def check_classes(
         told = [_small_class(ids[(reference == k) & (split == "train")], class_names, k) for k in small[:3]]
         ways = "merge or leave out small classes, or lower data.imbalance_factor or data.test_fraction"
         if not needs_test:
-            ways = (
-                f"mend the labels, merge or leave out small classes, or set data.min_class_items={max(1, min(counts))}"
-            )
+            allowed = f"--set data.min_class_items={max(1, min(counts))}"
+            ways = f"mend the labels, merge or leave out small classes, or allow them with {allowed}"
         raise DataError(
             f"classes with fewer than {min_class_items} training items (data.min_class_items): {name_some(names)}. "
             f"{'; '.join(told)}: {ways}",
