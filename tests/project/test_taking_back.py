@@ -224,8 +224,18 @@ def test_one_file_does_not_write_a_name_in_two_ways(folder: Path) -> None:
     assert imported(folder, table(folder, *rows, head="id,label,reader"), None).new_readers == ("Maria", "Marie")
 
 
-@pytest.mark.parametrize(("name", "says"), [("nofile.csv", "does not exist"), (".", "is a folder")])
-def test_what_is_no_file_is_named(name: str, says: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nofile.csv", "does not exist"),
+        (".", "is a folder"),
+        ("out.parquet", "is Parquet: save its rows as CSV"),
+        ("images.npz", "is a workbook or an archive: save its rows as CSV"),
+    ],
+)
+def test_what_is_no_table_is_named(name: str, says: str, folder: Path) -> None:
+    with open_project(folder) as project:
+        export_labels(project, folder.parent / "out.parquet", "parquet")
     for act in (imported, taken_back):
         with pytest.raises(DataError, match=says):
             act(folder, folder.parent / name)

@@ -20,6 +20,8 @@ __all__ = ["IMPORTED", "NAMESPACE", "Imported", "answers_of", "import_reads"]
 NAMESPACE = UUID("6d9b3a52-5f0e-4f4c-9d52-3c0b7a1f8e61")
 # What was shown with a read from a file: of that nobody knows.
 IMPORTED = {"imported": True}
+# How files begin that people take for tables.
+NO_TABLES = {b"PAR1": "Parquet", b"PK\x03\x04": "a workbook or an archive"}
 
 
 class Imported(NamedTuple):
@@ -65,7 +67,14 @@ def answers_of(file: Path, *, exports: bool = False) -> Iterator[Answer]:
         raise DataError(f"{file} does not exist: give a table that was filled in, or JSON of Label Studio")
     if file.is_dir():
         raise DataError(f"{file} is a folder: give a table that was filled in, or JSON of Label Studio")
-    return task_answers(file) if is_json(file) else table_answers(file, exports=exports)
+    if is_json(file):
+        return task_answers(file)
+    with file.open("rb") as stream:
+        start = stream.read(4)
+    for magic, what in NO_TABLES.items():
+        if start == magic:
+            raise DataError(f"{file} is {what}: save its rows as CSV")
+    return table_answers(file, exports=exports)
 
 
 def _record(store: Store, batch: Sequence[Said]) -> list[int | None]:
