@@ -30,7 +30,7 @@ def news_of(project: Project) -> News:
     """
     store, entry = project.store, project.rounds[-1]
     # Entries of earlier versions do not say up to which read they know.
-    touched = sorted({event.item for event in store.reads_since(entry.get("last_read", 0))})
+    touched = store.items_since(entry.get("last_read", 0))
     known = entry["items_read"] + entry.get("disputed", 0) + entry.get("unclear", 0)
     n_items = project.state["dataset"]["items"]
     all_read = known + len(touched) >= n_items and len({read.item for read in store.current_reads()}) == n_items

@@ -259,6 +259,10 @@ class Store:
         """Position -> the sequence number of the last event of the item, whatever it was, where it has one."""
         return self._read(lambda c: lookups.last_events(c, positions))
 
+    def items_since(self, sequence: int) -> list[int]:
+        """Positions of the items of which something was said after a sequence number, ascending; 0 = of all times."""
+        return self._read(lambda c: lookups.items_since(c, sequence))
+
     def all_reads(self) -> Iterator[StoredRead]:
         """Everything that was ever said, by item and then by time, in bounded memory; see `streams.all_reads`."""
         return self._stream(streams.all_reads)
