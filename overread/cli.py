@@ -65,7 +65,10 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs/demo"),
 ) -> None:
-    """Run both phases on packaged real images, offline, and print the path of the report."""
+    """Run both phases on packaged real images, offline.
+
+    Prints the path of the report.
+    """
     _check_alone("demo")
     from overread.demo import run_demo
     from overread.progress import Bars
@@ -90,7 +93,10 @@ def simulate(
         ),
     ] = None,
 ) -> None:
-    """Inject label noise into a labelled set, run phase 1 and all rounds with a simulated oracle."""
+    """Make labels of a set wrong, and play both phases.
+
+    Phase 1 and all rounds, with a simulated oracle.
+    """
     from overread.config import load_config
     from overread.progress import Bars
     from overread.run import folder_of
@@ -129,7 +135,10 @@ def bench(
         ),
     ] = Machines.NONE,
 ) -> None:
-    """Run a grid of simulations; write one table with intervals and paired tests, and a figure per data set."""
+    """Run a grid of simulations, and compare them.
+
+    Writes one table with intervals and paired tests, and a figure per data set.
+    """
     _check_alone("bench")
     from overread.bench import run_bench
     from overread.progress import Bars
@@ -139,7 +148,10 @@ def bench(
 
 @app.command(epilog="Example: overread doctor study.yaml --set device=cuda")
 def doctor(config: ConfigFile = None, settings: Settings = None) -> None:
-    """Say what is installed, what runs on what device, and what a configuration would do, without doing it."""
+    """Say what is installed, and what a configuration would do.
+
+    And what runs on what device, without doing it.
+    """
     from overread.doctor import examine
 
     typer.echo(examine(config, settings or []))
@@ -198,7 +210,8 @@ def main() -> None:
         # A full disk, a folder without permission: the system's word for it and the file that it is about.
         _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     if code == INTERRUPTED:
-        print("overread: interrupted; give the same command to go on", file=sys.stderr)
+        # That may be nothing: here nobody knows.
+        print("overread: interrupted; the same command goes on with whatever is done by now", file=sys.stderr)
     sys.exit(code)
 
 
@@ -221,7 +234,8 @@ def _check_text(arguments: Sequence[str]) -> None:
 
 def _usage_sentence(error: Any) -> str:
     command = error.ctx.command_path if error.ctx else "overread"
-    return f"{error.format_message().rstrip('.')}; see {command} --help"
+    message = error.format_message().rstrip(".")
+    return f"{message} See {command} --help" if message.endswith("?") else f"{message}; see {command} --help"
 
 
 def _fail(message: str) -> NoReturn:

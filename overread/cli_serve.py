@@ -45,7 +45,7 @@ def serve(
         bool, typer.Option("--https", help="Browsers come through a proxy that speaks TLS; cookies are Secure.")
     ] = False,
 ) -> None:
-    """Open the page on which people read the images of the round."""
+    """Open the page on which people read the round."""
     from overread.web.serving import Serving, serve_project
 
     how = Serving(host, port, assisted, log_in, https, public_name or ())
@@ -67,7 +67,10 @@ def reader(
         bool, typer.Option("--password-stdin", help="Take the password from the first line of the standard input.")
     ] = False,
 ) -> None:
-    """Add a reader, change his role or password, remove him; or list all."""
+    """Add, change or remove a reader, or list all.
+
+    Changes are of the role or the password.
+    """
     from overread.project.folder import open_project
     from overread.web.people import describe_people, remove_reader, set_reader
 

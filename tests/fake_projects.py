@@ -14,6 +14,7 @@ import yaml
 from overread.config import load_config
 from overread.files import write_json, write_text
 from overread.project.folder import DATABASE, STATE, open_project, save_state
+from overread.project.snapshot import NOTHING, save_snapshot
 from overread.results import round_file, write_scores
 from overread.rng import generator
 from overread.run import CONFIG
@@ -44,6 +45,7 @@ def fake_round(folder: Path, number: int = 0) -> None:
         path = round_file(folder, "scores", number)
         path.parent.mkdir(exist_ok=True)
         write_scores(path, columns, probs)
+        save_snapshot(round_file(folder, "snapshots", number), NOTHING)
         project.state.update(config_id="fake", device="cpu", choice="", notes=[])
         project.rounds.append({"round": number, "items_read": 0, "estimated_rate": 0.2, "estimates": {}})
         save_state(folder, project.state)

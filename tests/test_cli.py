@@ -637,7 +637,9 @@ USAGE: dict[str, tuple[list[str], list[str]]] = {
 @pytest.mark.parametrize("case", USAGE)
 def test_a_command_that_cannot_be_understood_is_refused(case: str, call: Call, tmp_path: Path) -> None:
     arguments, fragments = USAGE[case]
-    assert_refused(call(*arguments), *fragments)
+    outcome = call(*arguments)
+    assert_refused(outcome, *fragments)
+    assert "?;" not in outcome.err
     assert tree(tmp_path) == {}
 
 
@@ -662,6 +664,9 @@ def test_the_manual_names_every_command(arguments: list[str], call: Call) -> Non
     assert outcome.err == ""
     for command in COMMANDS:
         assert f"\n  {command} " in outcome.out
+    # Nothing is cut off.
+    assert "..." not in outcome.out.replace("[OPTIONS] COMMAND [ARGS]...", "")
+    assert max(map(len, outcome.out.splitlines())) <= 80
 
 
 def test_the_version(call: Call) -> None:
@@ -678,7 +683,7 @@ def test_an_interruption_ends_with_130_and_can_be_resumed(call: Call, tmp_path: 
         patch.setattr("overread.refine.choose", interrupt)
         outcome = call(*SAME)
     assert outcome.code == 130
-    assert outcome.err.endswith("overread: interrupted; give the same command to go on\n")
+    assert outcome.err.endswith("overread: interrupted; the same command goes on with whatever is done by now\n")
     assert "Traceback" not in outcome.err
     assert [entry["round"] for entry in json.loads((tmp_path / "run" / "results.json").read_text())["rounds"]] == [0]
     assert call(*SAME).code == 0

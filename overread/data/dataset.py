@@ -85,8 +85,8 @@ def load_dataset(
         manifest.check_groups(groups, split)
     _note_shared_pixels(decoded, split, items, progress)
     rows = _kept(reference, split, config, seed)
-    manifest.check_classes(reference[rows], split[rows], items.class_names, config.min_class_items, needs_test)
     ids = np.array(items.ids, dtype=np.str_)[order[rows]]
+    manifest.check_classes(reference[rows], split[rows], items.class_names, ids, config.min_class_items, needs_test)
     return Dataset(
         name=items.name,
         class_names=items.class_names,

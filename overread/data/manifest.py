@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from overread.arrays import IntArray
 from overread.arrays.splits import group_leaks
+from overread.data.alike import same_but_for_case, spelt_alike
 from overread.data.raw import RawItems, ReadPixels
 from overread.data.texts import shown, writable
 from overread.errors import DataError, name_some
@@ -110,10 +111,14 @@ def check_classes(
     reference: IntArray,
     split: NDArray[np.str_],
     class_names: Sequence[str],
+    ids: NDArray[np.str_],
     min_class_items: int,
     needs_test: bool = True,
 ) -> None:
-    """DataError unless there are two classes, every one with `min_class_items` training items, and a test item."""
+    """DataError unless there are two classes, every one with `min_class_items` training items, and a test item.
+
+    needs_test: without, nothing is drawn or left out, and the message does not propose to change that.
+    """
     if len(class_names) < 2:
         raise DataError(f"there is only one class, {name_some(class_names)}; there must be two at least")
     unnamed = [name for name in class_names if not name or writable(name) != name]
@@ -130,13 +135,30 @@ def check_classes(
         if not (split == name).any():
             raise DataError(f"the {name} split has no items")
     counts = np.bincount(reference[split == "train"], minlength=len(class_names))
-    small = [f"{name} ({count})" for name, count in zip(class_names, counts, strict=True) if count < min_class_items]
+    small = np.flatnonzero(counts < min_class_items).tolist()
     if small:
+        names = [f"{class_names[k]} ({counts[k]})" for k in small]
+        # What nearly nobody has is often a typing error: say where it is, and what was meant.
+        told = [_small_class(ids[(reference == k) & (split == "train")], class_names, k) for k in small[:3]]
+        ways = "merge or leave out small classes, or lower data.imbalance_factor or data.test_fraction"
+        if not needs_test:
+            allowed = f"--set data.min_class_items={max(1, min(counts))}"
+            ways = f"mend the labels, merge or leave out small classes, or allow them with {allowed}"
         raise DataError(
-            f"classes with fewer than {min_class_items} training items (data.min_class_items): {name_some(small)}. "
-            "Merge or leave out small classes, or lower data.imbalance_factor or data.test_fraction",
-            small,
+            f"classes with fewer than {min_class_items} training items (data.min_class_items): {name_some(names)}. "
+            f"{'; '.join(told)}: {ways}",
+            names,
         )
+
+
+def _small_class(ids: NDArray[np.str_], class_names: Sequence[str], k: int) -> str:
+    """Which items a small class has, and which class may be meant."""
+    name = class_names[k]
+    others = [each for each in class_names if each != name]
+    near = [each for each in others if same_but_for_case(name, each) or spelt_alike(name, each)]
+    meant = f", did you mean {shown(near[0])!r}?" if near else ""
+    has = f"is the label of {name_some(ids.tolist(), 3)}" if len(ids) else "has no training item"
+    return f"{shown(name)!r} {has}{meant}"
 
 
 def add_test_source(items: RawItems, test: RawItems) -> RawItems:

@@ -2,11 +2,17 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from overread.config import Config, load_config
+from overread.data.alike import same_but_for_case, spelt_alike
 from overread.data.dataset import Dataset, load_dataset
+from overread.data.formats.medmnist_npz import is_set_name
 from overread.data.formats.tables import read_table
 from overread.data.images import IMAGE_SUFFIXES
 from overread.data.labels import encode_labels
@@ -14,11 +20,16 @@ from overread.data.walk import walk
 from overread.errors import ConfigError, DataError, RunError, StoreError, name_some
 from overread.progress import Reporter
 from overread.project.folder import CANNOT_TELL, DATABASE, STATE, check_config, save_state
-from overread.run import code_id, open_run
+from overread.project.words import command, counted
+from overread.run import PROJECT, code_id, folder_of, open_run
 from overread.store import Store
 from overread.store.engine import is_file, url_of
 
-__all__ = ["init_project"]
+__all__ = ["class_notes", "init_project"]
+
+FEW = 3
+"""Images of a class whose name may be a typing error; or so many that another class has `RARE` times as many."""
+RARE = 50
 
 
 def init_project(
@@ -30,12 +41,15 @@ def init_project(
     those of the images; for a folder of images one with `path` and `label`.  database: a URL of PostgreSQL; None = a
     file in the folder.  Errors: DataError, ConfigError, RunError where there is a project or anything else already.
     """
+    if (folder / STATE).exists():
+        raise RunError(f"{folder} is a project already: see `{command('status', folder)}`")
     config = _config(folder, images, labels, settings)
     check_config(config)
+    # Before images are decoded, which may take hours.
+    folder_of(config, PROJECT)
     if database is not None:
         _check_url(database)
-    if (folder / STATE).exists():
-        raise RunError(f"{folder} is a project already: see `overread status {folder}`")
+    _check_places(images, labels)
     dataset = load_dataset(config.data, config.seed, reporter, needs_test=False)
     if CANNOT_TELL in dataset.class_names:
         raise DataError(f"a class is named '{CANNOT_TELL}', which is what readers say who know none: rename it")
@@ -44,9 +58,12 @@ def init_project(
     given = dataset.reference[train].tolist()
     if labels is not None and config.data.path != labels.absolute():
         given = _labels_of(labels, ids, dataset, config)
-    with open_run(config) as run:
+    counts = np.bincount(given, minlength=len(dataset.class_names)).tolist()
+    for note in class_notes(dataset.class_names, counts, ids, given):
+        reporter.note(note)
+    with open_run(config, PROJECT) as run:
         if (run / STATE).exists():
-            raise RunError(f"{folder} has become a project meanwhile: see `overread status {folder}`")
+            raise RunError(f"{folder} has become a project meanwhile: see `{command('status', folder)}`")
         if database is None:
             # What an `init` left that was killed before it was done.
             for leftover in run.glob(f"{DATABASE}*"):
@@ -70,6 +87,7 @@ def init_project(
             "dataset": {
                 "name": dataset.name,
                 "classes": list(dataset.class_names),
+                "counts": counts,
                 "items": len(ids),
                 "digest": dataset.digest,
                 "skipped": [list(entry) for entry in dataset.skipped],
@@ -79,6 +97,42 @@ def init_project(
         }
         save_state(run, state)
     return state
+
+
+def class_notes(names: Sequence[str], counts: Sequence[int], ids: Sequence[str], given: Sequence[int]) -> list[str]:
+    """Notes on classes that may be meant to be one, and on which images have the rarer of them.
+
+    counts: items of each class.  ids, given: of every item.  Names that differ by case or blanks alone are one, and so
+    may a class with few items be that has nearly the name of a larger one.
+    """
+    notes = []
+    for small, large in permutations(range(len(names)), 2):
+        few = counts[small] < counts[large] and counts[small] <= max(FEW, counts[large] // RARE)
+        same = same_but_for_case(names[small], names[large]) and (counts[small], small) < (counts[large], large)
+        if same or (few and spelt_alike(names[small], names[large])):
+            where = [name for name, label in zip(ids, given, strict=True) if label == small]
+            notes.append(
+                f"{counted(counts[small], 'image')} with the label {names[small]!r} ({name_some(where, 3)}), and "
+                f"{counts[large]} with {names[large]!r}: did you mean {names[large]!r}? Then begin again with mended "
+                "labels"
+            )
+    return notes
+
+
+def _check_places(images: Path, labels: Path | None) -> None:
+    """DataError that names the option whose file or folder cannot be used, where that shows from outside."""
+    if labels is not None and not labels.is_file():
+        raise DataError(f"--labels {labels} {'is no file' if labels.exists() else 'does not exist'}: give a table")
+    if not images.exists() and not is_set_name(str(images)):
+        raise DataError(f"--images {images} does not exist: give a folder of images, a table or a file of arrays")
+    if labels is None and images.is_dir():
+        entries = list(images.iterdir())
+        flat = any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in entries)
+        if flat and not any(entry.is_dir() and not entry.name.startswith(".") for entry in entries):
+            raise DataError(
+                f"--images {images} holds images and no folder for each class: say their labels with --labels FILE, a "
+                f"table with the columns path and label, where path is the name of a file in {images}"
+            )
 
 
 def _config(folder: Path, images: Path, labels: Path | None, settings: list[str]) -> Config:

@@ -7,6 +7,7 @@ which rounds are complete, and the database what people said.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ from overread.data.dataset import Dataset, load_dataset
 from overread.errors import ConfigError, RunError, name_some
 from overread.files import write_json
 from overread.progress import Reporter
-from overread.run import CONFIG, open_run
+from overread.project.words import command
+from overread.run import CONFIG, PROJECT, open_run
 from overread.store import Store
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "STATE",
     "Project",
     "check_config",
+    "check_images",
     "identity_of",
     "load_items",
     "open_project",
@@ -64,9 +67,11 @@ def open_project(folder: Path, *, to_work: bool = False) -> Iterator[Project]:
     its files are damaged; StoreError for the database.
     """
     if not (folder / CONFIG).is_file() or not (folder / STATE).is_file():
-        raise RunError(f"{folder} holds no project: begin one with `overread init {folder} --images PATH`")
+        near = _project_called_like(folder)
+        begin = f"begin one with `{command('init', folder, '--images', 'PATH')}`"
+        raise RunError(f"{folder} holds no project: {f'did you mean {near}?' if near else begin}")
     config = load_config(folder / CONFIG).model_copy(update={"out": folder})
-    with open_run(config) if to_work else nullcontext():
+    with open_run(config, PROJECT) if to_work else nullcontext():
         # Only now: another step may have changed it before this one had the folder to itself.
         state = read_state(folder)
         cache = None if state["cache"] is None else Path(state["cache"])
@@ -76,6 +81,16 @@ def open_project(folder: Path, *, to_work: bool = False) -> Iterator[Project]:
         }
         with Store.open(state["database"] or folder / DATABASE) as store:
             yield Project(folder, config.model_copy(update=own), state, store)
+
+
+def _project_called_like(folder: Path) -> Path | None:
+    """A project beside `folder` whose name is nearly the same."""
+    try:
+        names = [each.name for each in folder.parent.iterdir() if (each / STATE).is_file()]
+    except OSError:
+        return None
+    near = get_close_matches(folder.name, names, n=1)
+    return folder.with_name(near[0]) if near else None
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -110,22 +125,30 @@ def identity_of(config: Config) -> str:
     return config.model_copy(update={"data": config.data.model_copy(update=moved)}).identity()
 
 
+def check_images(project: Project) -> None:
+    """RunError where the images or their table are no longer where `config.yaml` says; no image is read."""
+    data = project.config.data
+    places = {"path": data.path, "image_root": data.image_root, "metadata": data.metadata, "test_path": data.test_path}
+    gone = {key: place for key, place in places.items() if place and place.is_absolute() and not place.exists()}
+    if gone:
+        where = " and ".join(f"{place} (data.{key})" for key, place in gone.items())
+        raise RunError(
+            f"the images of the project are no longer at {where}: put them back, or write where they are now into "
+            f"{project.folder / CONFIG}, below data: {', '.join(gone)}"
+        )
+
+
 def load_items(project: Project, reporter: Reporter) -> tuple[Dataset, IntArray]:
     """The images of the project, and the given labels (N,) of its items, those of the training split.
 
     RunError where the images or their labels are not those with which the project began.
     """
-    images = project.config.data.path
-    if images is not None and images.is_absolute() and not images.exists():
-        raise RunError(
-            f"the images of the project are no longer at {images}: put them back, or their new place into "
-            f"{project.folder / CONFIG} (data: path, and image_root)"
-        )
+    check_images(project)
     dataset = load_dataset(project.config.data, project.config.seed, reporter, needs_test=False)
     if dataset.digest != project.state["dataset"]["digest"]:
         raise RunError(
-            f"the data of the project {project.folder} has changed since it began; put the images back, or begin "
-            "another project with `overread init`"
+            f"the data of the project {project.folder} has changed since it began; put the images and their labels "
+            "back, or begin another project"
         )
     items = list(project.store.items())
     ids = dataset.ids[dataset.positions("train")].tolist()

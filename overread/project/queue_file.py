@@ -3,15 +3,16 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from overread.errors import RunError
+from overread.data.formats.tables import stream_table
+from overread.errors import DataError, RunError
 from overread.files import write_json, write_text
 from overread.results import round_file
 
-__all__ = ["disputed_file", "read_queue", "table_file", "write_disputed", "write_queue"]
+__all__ = ["disputed_file", "read_queue", "read_rows", "table_file", "write_disputed", "write_queue"]
 
 HEAD = ["id", "image", "label", "comment"]
 
@@ -19,10 +20,12 @@ HEAD = ["id", "image", "label", "comment"]
 def write_queue(folder: Path, number: int, queue: Mapping[str, list[int]], rows: Sequence[tuple[str, str]]) -> None:
     """Write the positions of round `number`, and `rows` (id, where the image is) in the order in which they are read.
 
-    The table has neither the given label nor why an item was chosen: who reads is not told either.
+    The table has neither the given label nor why an item was chosen: who reads is not told either.  There is none
+    without rows.
     """
     write_json(_positions_file(folder, number), {**queue, "rows": [list(row) for row in rows]})
-    _write_table(table_file(folder, number), rows)
+    if rows:
+        _write_table(table_file(folder, number), [(*row, "", "") for row in rows])
 
 
 def read_queue(folder: Path, number: int) -> dict[str, list[int]]:
@@ -31,18 +34,33 @@ def read_queue(folder: Path, number: int) -> dict[str, list[int]]:
     return {name: queue[name] for name in ("audited", "chosen")}
 
 
-def write_disputed(folder: Path, n_rounds: int, positions: Iterable[int]) -> None:
-    """Write the table of the items at `positions` after the last round, for the one who decides; none for no items.
-
-    Each round has its own: what somebody has filled in stays.
-    """
-    where: dict[int, Sequence[str]] = {}
+def read_rows(folder: Path, n_rounds: int) -> dict[int, tuple[str, str]]:
+    """Position -> (id, where the image is) of every item that one of the first rounds asked for."""
+    where: dict[int, tuple[str, str]] = {}
     for number in range(1, n_rounds + 1):
         queue = _read(folder, number)
-        where.update(zip([*queue["audited"], *queue["chosen"]], queue["rows"], strict=True))
-    rows = [where[position] for position in positions if position in where]
-    if rows:
-        _write_table(disputed_file(folder, n_rounds), rows)
+        where.update(zip([*queue["audited"], *queue["chosen"]], map(tuple, queue["rows"]), strict=True))
+    return where
+
+
+def write_disputed(folder: Path, number: int, rows: Sequence[tuple[str, str]]) -> None:
+    """Write the table of the items on which readers do not agree after round `number`, for the one who decides.
+
+    rows: (id, where the image is).  Each round has its own table, and none where there are no rows.  Rows that it has
+    stay, also with what somebody has filled in; a table that cannot be read any more stays as it is.
+    """
+    path = disputed_file(folder, number)
+    try:
+        there = {row["id"]: [row.get(name, "") for name in HEAD] for row in _rows_of(path)}
+    except DataError:
+        return
+    new = [row for row in rows if row[0] not in there]
+    if new:
+        _write_table(path, [*there.values(), *([*row, "", ""] for row in new)])
+
+
+def _rows_of(path: Path) -> Iterator[dict[str, str]]:
+    return stream_table(path, HEAD[:1]) if path.exists() else iter(())
 
 
 def disputed_file(folder: Path, number: int) -> Path:
@@ -59,7 +77,7 @@ def _write_table(path: Path, rows: Iterable[Sequence[str]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEAD)
-    writer.writerows([*row, "", ""] for row in rows)
+    writer.writerows(rows)
     write_text(path, text.getvalue())
 
 

@@ -1,8 +1,6 @@
 """Where a project stands, in words: what was read, how well readers agree, what is thought to be wrong still."""
 
-import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +9,10 @@ from overread.arrays import IntArray
 from overread.arrays.agreement import Agreement, krippendorff_alpha
 from overread.arrays.consensus import CANNOT_TELL, consensus_of_others
 from overread.project.folder import Project
+from overread.project.next_step import next_step
 from overread.project.queue_file import disputed_file
 from overread.project.snapshot import opinions_among, take_snapshot
+from overread.project.words import command, counted
 from overread.rng import generator
 from overread.store import Store
 
@@ -83,37 +83,22 @@ def _said_by(name: str, label: IntArray, others: IntArray) -> ReaderSaid:
 def describe(project: Project) -> str:
     """Some lines for the terminal; the last one names the next command."""
     data = project.state["dataset"]
-    lines = [f"{project.folder}: {data['items']} images of {data['name']}, classes {', '.join(data['classes'])}"]
+    lines = [f"{project.folder}: {counted(data['items'], 'image')}, classes {', '.join(data['classes'])}"]
     if project.rounds:
         chosen = [project.state["choice"]] if project.state["choice"] else []
         lines += [*chosen, *(f"Note: {note}." for note in project.state["notes"])]
         lines += ["", "round  items read  wrong labels left (90 %)     right labels (90 %)         macro-F1 (90 %)"]
         lines += [_round_line(entry) for entry in project.rounds]
-        lines.append(_trust(project.rounds[-1], audited=bool(project.config.active.audit)))
+        lines += [
+            f"Round {entry['round']} ended without a new label: its numbers are those of round {entry['repeats']}."
+            for entry in project.rounds
+            if "repeats" in entry
+        ]
+        lines.append(_trust(project))
     said = what_was_said(project.store)
     if said is not None:
         lines += ["", *_read_lines(project, said)]
     return "\n".join([*lines, "", next_step(project)])
-
-
-def next_step(project: Project) -> str:
-    """One sentence with the command that comes next."""
-    folder = _quoted(project.folder)
-    if not project.rounds:
-        return f"Next: overread learn {folder}"
-    rounds = project.store.rounds()
-    if not rounds or not rounds[-1].open or rounds[-1].number < len(project.rounds):
-        return f"Next: overread select {folder} --budget N, or overread export {folder} --out FILE.csv"
-    done = project.store.progress(rounds[-1].number)
-    return (
-        f"Round {rounds[-1].number}: {done.finished} of {done.items} items are read, {done.answered} reads. "
-        f"Next: overread serve {folder}, or overread import {folder} FILE --reader NAME, then overread update {folder}"
-    )
-
-
-def _quoted(path: Path) -> str:
-    """As a shell wants it."""
-    return shlex.quote(str(path))
 
 
 def _round_line(entry: dict[str, Any]) -> str:
@@ -130,29 +115,35 @@ def _interval(found: dict[str, Any], digits: int) -> str:
     return f"{found['estimate']:.{digits}f} ({found['low']:.{digits}f}-{found['high']:.{digits}f})"
 
 
-def _trust(entry: dict[str, Any], audited: bool) -> str:
-    if not entry["items_read"]:
-        return "Nobody has read yet: these are the model's own guesses, from labels of which nothing has been checked."
-    more = "" if audited else " Items drawn at random, `overread select --audit N`, make them sharper."
-    read = entry["items_read"]
-    return f"No truth is known here: the figures rest on {read} items that were read, and on the model.{more}"
+def _trust(project: Project) -> str:
+    read = project.rounds[-1]["items_read"]
+    if not read:
+        return "Nobody had read by then: these are the model's own guesses, from labels of which nothing was checked."
+    audit = command("select", project.folder, "--budget", "50", "--audit", "10")
+    more = "" if project.config.active.audit else f" Items drawn at random, `{audit}`, make them sharper."
+    were = f"{counted(read, 'item')} that {'was' if read == 1 else 'were'} read"
+    return f"No truth is known here: the figures rest on {were}, and on the model.{more}"
 
 
 def _read_lines(project: Project, said: Said) -> Iterator[str]:
     for one in said.readers:
         unsure = f", {one.cannot_tell} of them cannot tell" if one.cannot_tell else ""
-        yield f"{one.name}: {one.reads} reads{unsure}"
+        yield f"{one.name}: {counted(one.reads, 'read')}{unsure}"
     alpha = said.agreement
     if alpha is not None:
         yield f"Agreement of readers, Krippendorff's alpha: {alpha.value:.2f} ({alpha.low:.2f} to {alpha.high:.2f})"
     if said.disputed:
-        table = disputed_file(project.folder, len(project.rounds) - 1)
-        way = (
-            f"decide in {table}, and `overread import {_quoted(project.folder)} {_quoted(table)} --adjudicate --reader "
-            "NAME`"
-            if table.exists()
-            else "the update writes a table of them"
+        yield (
+            f"{counted(said.disputed, 'item')} {'is' if said.disputed == 1 else 'are'} disputed, no label has more "
+            f"voices than any other: {_way_to_decide(project)}"
         )
-        yield f"{said.disputed} items are disputed, no label has more voices than any other: {way}"
     if said.unclear:
-        yield f"{said.unclear} items were read, and nobody could tell"
+        yield f"{counted(said.unclear, 'item')} {'was' if said.unclear == 1 else 'were'} read, and nobody could tell"
+
+
+def _way_to_decide(project: Project) -> str:
+    folder, table = project.folder, disputed_file(project.folder, max(0, len(project.rounds) - 1))
+    page = f"decide on the page, `{command('serve', folder)}`"
+    if not table.exists():
+        return page
+    return f"{page}, or in {table}, and `{command('import', folder, table, '--adjudicate', '--reader', 'NAME')}`"

@@ -5,13 +5,18 @@ same result, by the same command.
 """
 
 import hashlib
+import shutil
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from overread.arrays.rows import RowArray
 from overread.data.dataset import Dataset
 from overread.errors import ConfigError, RunError
 from overread.estimates import round_estimates
+from overread.files import atomic_path
 from overread.header import choice_of, model_of
 from overread.learn.checkpoint import load_checkpoint, save_checkpoint
 from overread.learn.crew import begin
@@ -25,9 +30,11 @@ from overread.mode import Settled, settle_for
 from overread.oracle import Read
 from overread.picks import audit, choose, next_reads
 from overread.progress import Reporter
+from overread.project.disputes import note_disputes
 from overread.project.features import write_features
 from overread.project.folder import Project, check_config, identity_of, load_items, save_state
-from overread.project.queue_file import read_queue, write_disputed, write_queue
+from overread.project.order import check_learn, check_select, check_update, complete_round, nothing_left
+from overread.project.queue_file import read_queue, write_queue
 from overread.project.snapshot import NOTHING, Snapshot, load_snapshot, save_snapshot, take_snapshot
 from overread.restoring import check_split
 from overread.results import round_file, write_scores
@@ -40,8 +47,7 @@ __all__ = ["learn_labels", "select_items", "update_model"]
 
 def learn_labels(project: Project, reporter: Reporter) -> dict[str, Any]:
     """The entry of phase 1, which learns from the given labels alone; RunError where that is done."""
-    if project.rounds:
-        raise RunError(f"phase 1 of {project.folder} is done: go on with `overread select {project.folder}`")
+    check_learn(project)
     check_config(project.config)
     work = _begin(project, reporter)
     learner, phase1 = work.learner, work.learner.phase1
@@ -55,7 +61,7 @@ def learn_labels(project: Project, reporter: Reporter) -> dict[str, Any]:
     embeddings = _embeddings_of(learner.task)
     if embeddings is not None:
         write_features(project.folder, embeddings)
-    return _finish(project, learner, untouched(learner.task, phase1), NOTHING, 0, phase1.seconds)
+    return _finish(project, learner, untouched(learner.task, phase1), NOTHING, 0, phase1.seconds, {})
 
 
 def select_items(
@@ -67,11 +73,7 @@ def select_items(
     readers: reads for each item.  Items that somebody has read already are left out.
     Errors: RunError before phase 1, while another round is open, and where nothing is left to read.
     """
-    number = _next_round(project)
-    if len(project.store.rounds()) == number:
-        raise RunError(
-            f"round {number} is being read: finish it with `overread update {project.folder}` before the next one"
-        )
+    number = check_select(project)
     work = _begin(project, reporter)
     learner, dataset = work.learner, work.dataset
     state = _restored(project, learner, number - 1)
@@ -86,7 +88,7 @@ def select_items(
     unread = State(state.labels, taken, state.presumed_clean)
     chosen = choose(learner.task, learner.network, unread, learner.scores(state), config, number)
     if not len(drawn) + len(chosen):
-        raise RunError(f"nothing is left to read in {project.folder}: export it with `overread export`")
+        raise nothing_left(project)
     queue = {"audited": drawn.tolist(), "chosen": chosen.tolist()}
     order = [*queue["audited"], *queue["chosen"]]
     sources = dataset.sources[dataset.positions("train")]
@@ -99,25 +101,34 @@ def select_items(
 def update_model(project: Project, reporter: Reporter, *, early: bool = False) -> dict[str, Any]:
     """The entry of the round that was read last: the model after it has learnt from all reads so far.
 
-    Closes the round.  early: although reads are missing; without a single one it is closed with nothing learnt.
-    Errors: RunError where no round was selected, and where reads are missing.
+    Closes the round.  early: although reads are missing.  Where no round is being read, what was said since the last
+    update is learnt as a round of its own, for which nobody was asked.  A round that brings no label from readers that
+    the one before did not have changes no number: its files and its entry repeat those of the one before.
+    Errors: RunError where nothing has changed, and where reads are missing.
     """
-    number = _next_round(project)
-    if len(project.store.rounds()) != number:
-        raise RunError(
-            f"no round is being read: choose items with `overread select {project.folder} --budget N`; what was "
-            "imported meanwhile is learnt with them"
-        )
-    done = project.store.progress(number)
-    if done.finished < done.items and not early:
-        raise RunError(
-            f"{done.items - done.finished} of the {done.items} items of round {number} have not all reads that were "
-            f"asked for: have them read with `overread serve {project.folder}`, or go on without them with "
-            f"`overread update {project.folder} --early`"
-        )
+    number, folder = check_update(project, early), project.folder
+    unasked = len(project.store.rounds()) != number
+    reads = list(project.store.current_reads())
+    snapshot = take_snapshot(reads, project.state["dataset"]["items"], len(project.store.classes))
+    more = {"last_read": max((read.sequence for read in reads), default=0), "unasked": unasked}
+    if unasked:
+        write_queue(folder, number, {"audited": [], "chosen": []}, [])
+    learnt = load_snapshot(round_file(folder, "snapshots", number - 1))
+    if all(np.array_equal(getattr(learnt, name), getattr(snapshot, name)) for name in ("positions", "labels")):
+        entry = _repeat(project, snapshot, number, more)
+    else:
+        entry = _learn(project, snapshot, number, more, reporter)
+    note_disputes(project, snapshot.disputed.tolist())
+    complete_round(project)
+    return entry
+
+
+def _learn(
+    project: Project, snapshot: Snapshot, number: int, more: Mapping[str, Any], reporter: Reporter
+) -> dict[str, Any]:
+    """The entry of round `number`, which learns from all labels of the snapshot."""
     learner = _begin(project, reporter).learner
     before = _restored(project, learner, number - 1)
-    snapshot = take_snapshot(project.store.current_reads(), learner.task.train.n_items, learner.task.n_classes)
     state = _with_reads(learner, snapshot)._replace(presumed_clean=before.presumed_clean)
     # By the labels too: an update that was stopped goes on only while nobody has said anything else.
     said = hashlib.sha256(snapshot.positions.tobytes() + snapshot.labels.tobytes()).hexdigest()
@@ -125,31 +136,24 @@ def update_model(project: Project, reporter: Reporter, *, early: bool = False) -
     checkpointer = Checkpointer(path, project.config.checkpoint_seconds, f"round {number}, labels {said}")
     seconds = learner.update(state, number, checkpointer, reporter)
     state = state._replace(presumed_clean=learner.presumed_clean(state))
-    write_disputed(project.folder, number, snapshot.disputed.tolist())
-    entry = _finish(project, learner, state, snapshot, number, seconds)
+    entry = _finish(project, learner, state, snapshot, number, seconds, more)
     checkpointer.clear()
-    project.store.close_round(number)
     return entry
 
 
-def _next_round(project: Project) -> int:
-    """The number of the round that comes next, or is being read; RunError before phase 1, or after a change."""
-    if not project.rounds:
-        raise RunError(f"phase 1 comes first: `overread learn {project.folder}`")
-    if project.state["config_id"] != identity_of(project.config):
-        raise RunError(
-            f"config.yaml of {project.folder} has changed since phase 1: put it back, or begin another project"
-        )
-    stored, done = project.store.rounds(), len(project.rounds) - 1
-    if len(stored) not in (done, done + 1):
-        raise RunError(
-            f"the database of {project.folder} has {len(stored)} rounds and its files {done}: they are not of the same "
-            "time, restore both"
-        )
-    if len(stored) == done and done and stored[-1].open:
-        # An update that was killed behind its last file.
-        project.store.close_round(done)
-    return done + 1
+def _repeat(project: Project, snapshot: Snapshot, number: int, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of round `number`, which has nothing to learn: that of the round before, and copies of its files."""
+    folder, before = project.folder, project.rounds[-1]
+    for kind, suffix in (("checkpoints", ".safetensors"), ("scores", ".parquet")):
+        source = round_file(folder, kind, number - 1, suffix)
+        if not source.is_file():
+            raise RunError(f"{source} is lost: restore it from a copy")
+        with atomic_path(round_file(folder, kind, number, suffix)) as path:
+            shutil.copyfile(source, path)
+    save_snapshot(round_file(folder, "snapshots", number), snapshot)
+    own = {"round": number, "repeats": before.get("repeats", number - 1), "seconds": 0.0}
+    entry = {**before, **own, "disputed": len(snapshot.disputed), "unclear": len(snapshot.unclear), **more}
+    return _complete(project, entry)
 
 
 class _Work(NamedTuple):
@@ -206,9 +210,15 @@ def _restored(project: Project, learner: Learner, number: int) -> State:
 
 
 def _finish(
-    project: Project, learner: Learner, state: State, snapshot: Snapshot, number: int, seconds: float
+    project: Project,
+    learner: Learner,
+    state: State,
+    snapshot: Snapshot,
+    number: int,
+    seconds: float,
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write the files of a round and its entry, which it returns."""
+    """Write the files of a round and its entry, with `more` in it, which it returns."""
     started, folder, config = time.monotonic(), project.folder, learner.config
     save_checkpoint(round_file(folder, "checkpoints", number, ".safetensors"), learner.pack(), {"round": number})
     save_snapshot(round_file(folder, "snapshots", number), snapshot)
@@ -233,9 +243,15 @@ def _finish(
         "estimates": estimates,
         "code": code_id(),
         "seconds": seconds + time.monotonic() - started,
+        **more,
     }
+    return _complete(project, entry)
+
+
+def _complete(project: Project, entry: dict[str, Any]) -> dict[str, Any]:
+    """Add the entry of a round whose files are all written."""
     project.rounds.append(entry)
-    save_state(folder, project.state)
+    save_state(project.folder, project.state)
     return entry
 
 

@@ -12,6 +12,7 @@ from overread.store.records import (
     Role,
     Round,
     StoredRead,
+    Withdrawal,
 )
 from overread.store.standing import current_among
 from overread.store.store import Store
@@ -29,5 +30,6 @@ __all__ = [
     "Round",
     "Store",
     "StoredRead",
+    "Withdrawal",
     "current_among",
 ]

@@ -8,7 +8,7 @@ from overread.store.records import StoredRead
 from overread.store.schema import items, queue, reads, rounds
 from overread.store.streams import standing_among
 
-__all__ = ["asked_in", "last_events", "positions_of", "standing_of"]
+__all__ = ["asked_in", "items_since", "last_events", "positions_of", "standing_of"]
 
 MOST_AT_ONCE = 10_000
 """Values of one statement: SQLite takes 32,766 at most."""
@@ -58,3 +58,9 @@ def last_events(connection: Connection, positions: Sequence[int]) -> dict[int, i
         )
         found.update((item, number) for item, number in connection.execute(some))
     return found
+
+
+def items_since(connection: Connection, sequence: int) -> list[int]:
+    """Positions, ascending, of the items with an event of a larger sequence number; 0 = with any."""
+    touched = select(reads.c.item).where(reads.c.sequence > sequence).distinct().order_by(reads.c.item)
+    return list(connection.execute(touched).scalars())

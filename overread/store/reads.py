@@ -23,12 +23,12 @@ from sqlalchemy import (
 
 from overread.errors import Conflict, DataError, StoreError
 from overread.store.queue import end_lease, lease, refresh
-from overread.store.records import Read, Recorded
+from overread.store.records import Read, Recorded, Withdrawal
 from overread.store.schema import KINDS, items, queue, readers, reads, rounds
-from overread.store.standing import ANSWERS, superseded
+from overread.store.standing import ANSWERS, current, superseded
 from overread.store.texts import stored_text
 
-__all__ = ["record", "undo"]
+__all__ = ["record", "take_back", "undo"]
 
 RECEIPT = (reads.c.sequence, reads.c.item, reads.c.round, reads.c.when, reads.c.supersedes)
 
@@ -119,6 +119,32 @@ def undo(
     recorded = _add(connection, row, now)
     lease(connection, last.round, last.item, reader, seconds, now)
     return recorded
+
+
+def take_back(connection: Connection, withdrawal: Withdrawal, n_classes: int, now: datetime) -> bool:
+    """Whether the read stood, and is now taken back by an event: of any kind, in any round, also a closed one, or none.
+
+    What is said `again` is recorded behind it, as `record` does: without it, what the read had replaced stays replaced.
+    """
+    row = connection.execute(select(reads).where(reads.c.sequence == withdrawal.read, current(reads))).first()
+    if row is None:
+        return False
+    undone = {
+        "client_id": _uuid(withdrawal.client_id),
+        # What is last in a round is where its reader stands there, and a decision is no part of that.
+        "round": None if row.kind == "adjudication" else row.round,
+        "item": row.item,
+        "reader": row.reader,
+        "kind": "undo",
+        "label": None,
+        "comment": "",
+        "shown": "{}",
+        "supersedes": row.sequence,
+    }
+    _add(connection, undone, now)
+    if withdrawal.again is not None:
+        record(connection, withdrawal.again, n_classes, now)
+    return True
 
 
 def _add(connection: Connection, row: Mapping[str, Any], now: datetime) -> Recorded:

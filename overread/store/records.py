@@ -17,6 +17,7 @@ __all__ = [
     "Role",
     "Round",
     "StoredRead",
+    "Withdrawal",
 ]
 
 Kind = Literal["label", "cannot-tell", "skip", "undo", "adjudication"]
@@ -109,6 +110,14 @@ class StoredRead(NamedTuple):
     seconds: float | None
     when: datetime
     supersedes: int | None
+
+
+class Withdrawal(NamedTuple):
+    """That a read is taken back: its number, the client-made id of the undo, and what is said again in its place."""
+
+    read: int
+    client_id: str
+    again: Read | None
 
 
 class Progress(NamedTuple):

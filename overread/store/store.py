@@ -24,6 +24,7 @@ from overread.store.records import (
     Role,
     Round,
     StoredRead,
+    Withdrawal,
 )
 from overread.store.schema import items as item_table
 from overread.store.turns import Turns
@@ -217,6 +218,15 @@ class Store:
         """
         return self._write(lambda c: reads.undo(c, reader, client_id, lease_seconds, self._clock(), item))
 
+    def take_back(self, withdrawals: Sequence[Withdrawal]) -> int:
+        """The number of reads that stood and are taken back, all or none; see `reads.take_back`."""
+
+        def work(connection: Connection) -> int:
+            now = self._clock()
+            return sum([reads.take_back(connection, each, len(self.classes), now) for each in withdrawals])
+
+        return self._write(work)
+
     def release(self, reader: int, item: int) -> None:
         """Give the reader's lease of an item back; nothing where he has none."""
         self._write(lambda c: queue.release(c, reader, item))
@@ -248,6 +258,10 @@ class Store:
     def last_events(self, positions: Sequence[int]) -> dict[int, int]:
         """Position -> the sequence number of the last event of the item, whatever it was, where it has one."""
         return self._read(lambda c: lookups.last_events(c, positions))
+
+    def items_since(self, sequence: int) -> list[int]:
+        """Positions of the items of which something was said after a sequence number, ascending; 0 = of all times."""
+        return self._read(lambda c: lookups.items_since(c, sequence))
 
     def all_reads(self) -> Iterator[StoredRead]:
         """Everything that was ever said, by item and then by time, in bounded memory; see `streams.all_reads`."""

@@ -243,7 +243,7 @@ def test_a_reader_may_say_nothing_or_that_he_cannot_tell(learnt: tuple[Path, dic
     lines[2] = lines[2].split(",")[0] + ",,,"
     path.write_text("\n".join(lines) + "\n")
     assert imported(folder, path) == (len(queue) - 1, 1)
-    with pytest.raises(RunError, match=r"1 of the 7 items of round 1 have not all reads .* --early"):
+    with pytest.raises(RunError, match=r"1 of the 7 items of round 1 has not all reads .* --early"):
         updated(folder)
     entry = updated(folder, early=True)
     assert (entry["items_read"], entry["unclear"]) == (len(queue) - 2, 1)
@@ -544,7 +544,7 @@ def test_a_folder_with_a_table_of_labels_tells_what_it_leaves_out(tmp_path: Path
     done = run_command("init", study, "--images", str(images), "--labels", table)
     assert done.stdout.splitlines() == [
         f"4 images have no row in {table} and are left out",
-        "20 images, classes a, b",
+        "20 images, classes a (10), b (10)",
         f"Next: overread learn '{study}'",
     ], done.stderr
     refused = run_command("init", study + "2", "--images", str(images), "--set", "data.path=elsewhere")

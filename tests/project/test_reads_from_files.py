@@ -48,8 +48,9 @@ def written(folder: Path, tasks: object, name: str = "tasks.json") -> Path:
 
 
 def imported(folder: Path, file: Path, reader: str | None = None, **options: bool) -> Imported:
+    """How many reads came, were known, and said nothing."""
     with open_project(folder) as project:
-        return import_reads(project, file, reader, **options)
+        return Imported(*import_reads(project, file, reader, **options)[:3])
 
 
 def found(folder: Path) -> set[tuple[Any, ...]]:

@@ -29,6 +29,8 @@ def test_a_batch_is_looked_up_as_one_by_one(store: Store, at_once: int, monkeypa
         assert sorted(store.standing_of(positions)) == sorted(expected)
     assert store.asked_in([5, 4, 3, 2, 1, 0]) == {5: 2, 4: 1, 2: 2, 0: 1}
     assert store.asked_in([1]) == store.asked_in([]) == {}
+    for sequence in range(8):
+        assert store.items_since(sequence) == sorted({read.item for read in store.reads_since(sequence)})
 
 
 def test_readers_come_with_their_reads_or_not_at_all(store: Store) -> None:

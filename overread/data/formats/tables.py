@@ -137,7 +137,9 @@ class _Rows:
                             yield held
                         held = fields, last + 1, reader.line_num
                     last = reader.line_num
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise DataError(f"the table {self._path} cannot be read ({error.strerror})") from None
+        except UnicodeDecodeError as error:
             raise DataError(
                 f"the table {self._path} cannot be read as UTF-8 text ({error}): save it as UTF-8"
             ) from None

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from overread.errors import RunError
 from overread.project.folder import Project
 from overread.project.snapshot import take_snapshot
+from overread.project.words import command
 from overread.results import round_file
 from overread.store import StoredRead, current_among
 
@@ -38,7 +39,7 @@ class Labelled(NamedTuple):
 def labelled_items(project: Project) -> Iterator[list[Labelled]]:
     """All items of the project in batches, by position; RunError before phase 1, or where scores are lost."""
     if not project.rounds:
-        raise RunError(f"phase 1 comes first: `overread learn {project.folder}`")
+        raise RunError(f"phase 1 comes first: `{command('learn', project.folder)}`")
     path = round_file(project.folder, "scores", len(project.rounds) - 1)
     names = project.store.classes
     events = _ByItem(project.store.all_reads())

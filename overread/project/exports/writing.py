@@ -29,11 +29,19 @@ def export_labels(project: Project, out: Path, form: str, *, images: str = LOCAL
     label-studio: tasks as JSON, and beside them the labelling configuration (`config_file`); `images` comes before
     the id in the address of an image.  Written whole or not at all, in bounded memory, but for the list of images that
     folders need.
-    Errors: RunError before phase 1, and for a place that the project is made of; ConfigError for another form.
+    Errors: RunError before phase 1, for a place that the project is made of, and for one that cannot be written;
+    ConfigError for another form.
     """
     if form not in FORMATS:
         raise ConfigError(f"there is no format {form!r} to export: known are {', '.join(FORMATS)}")
     _check_place(project, out, form)
+    try:
+        return _write(project, out, form, images, link)
+    except OSError as error:
+        raise RunError(f"{out} cannot be written ({error.strerror or error}): give another place with --out") from None
+
+
+def _write(project: Project, out: Path, form: str, images: str, link: bool) -> int:
     if form == "folder":
         return write_folders(project, out, link=link)
     # Before anything is written: what it refuses is known then.

@@ -10,10 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from overread.data.alike import same_letters, spelt_alike
 from overread.errors import DataError, RunError, name_some
-from overread.project.folder import CANNOT_TELL
+from overread.project.folder import CANNOT_TELL, Project
 from overread.project.imports.answers import Answer
-from overread.store import Kind, Store
+from overread.project.words import command
+from overread.store import Kind
 from overread.store.texts import reader_name, stored_text, tidy_name
 
 __all__ = ["Said", "Staged", "stage"]
@@ -57,18 +59,18 @@ class Staged(NamedTuple):
 
 @contextmanager
 def stage(
-    answers: Iterable[Answer], store: Store, file: Path, reader: str | None, adjudicate: bool
+    answers: Iterable[Answer], project: Project, file: Path, reader: str | None, adjudicate: bool
 ) -> Iterator[Staged]:
     """All `answers` of `file`, checked.
 
-    DataError that names an unknown item or class, who said two things of an item, or a row without a reader; RunError
-    where the temporary database has no room.
+    DataError that names an unknown item or class, who said two things of an item, a row without a reader, or a new
+    reader whose name is nearly that of another one; RunError where the temporary database has no room.
     """
     try:
         # A database without a name is private, held in memory while it is small, and gone when it is closed.
         with closing(sqlite3.connect("")) as database:
             database.executescript(TABLES)
-            empty = _Check(database, store, file, reader, adjudicate).take(answers)
+            empty = _Check(database, project, file, reader, adjudicate).take(answers)
             yield Staged(empty, _batches(database))
     except sqlite3.Error as error:
         raise RunError(
@@ -84,10 +86,11 @@ def _batches(database: sqlite3.Connection) -> Iterator[list[Said]]:
 
 class _Check:
     def __init__(
-        self, database: sqlite3.Connection, store: Store, file: Path, reader: str | None, adjudicate: bool
+        self, database: sqlite3.Connection, project: Project, file: Path, reader: str | None, adjudicate: bool
     ) -> None:
         self._database = database
-        self._store = store
+        self._folder = project.folder
+        self._store = store = project.store
         self._file = file
         self._reader = reader or ""
         self._adjudicate = adjudicate
@@ -147,11 +150,20 @@ class _Check:
 
     def _check_name(self, name: str, where: str) -> None:
         # Who is a reader already keeps his name, whatever it is.
-        if name not in self._numbers and name not in self._known:
-            try:
-                reader_name(name)
-            except DataError as error:
-                raise DataError(f"{error} ({where} of {self._file})") from None
+        if name in self._numbers or name in self._known:
+            return
+        try:
+            reader_name(name)
+        except DataError as error:
+            raise DataError(f"{error} ({where} of {self._file})") from None
+        like = (each for each in (*self._known, *self._numbers) if same_letters(name, each))
+        near = next(like, None) or next((each for each in self._known if spelt_alike(name, each)), None)
+        if near is not None:
+            add = command("reader", self._folder, name, "--no-password")
+            raise DataError(
+                f"{where} of {self._file} names the reader {name!r}, who is new: did you mean {near!r}? "
+                f"Add a new reader first: `{add}`"
+            )
 
     def _number(self, name: str) -> int:
         if name not in self._numbers:
