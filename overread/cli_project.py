@@ -34,6 +34,13 @@ class Form(Enum):
     LABEL_STUDIO = "label-studio"
 
 
+class Consensus(Enum):
+    """Of several reads."""
+
+    MAJORITY = "majority"
+    DAWID_SKENE = "dawid-skene"
+
+
 # Where the name of the file says it.
 SUFFIXES = {".csv": Form.CSV, ".parquet": Form.PARQUET, ".json": Form.LABEL_STUDIO}
 
@@ -119,6 +126,12 @@ def select(
         typer.Option(min=0, help="Items drawn at random beside them, for the estimates; none = active.audit."),
     ] = None,
     readers: Annotated[int, typer.Option(min=1, help="Readers of each item, who do not see each other's reads.")] = 1,
+    at_most: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Where no label has more voices than any other, one more reader at a time, up to so many."
+        ),
+    ] = None,
 ) -> None:
     """Choose the items whose reading helps most, for the readers."""
     from overread.progress import Bars
@@ -128,11 +141,13 @@ def select(
     from overread.project.status import next_step
     from overread.project.words import counted
 
+    if at_most is not None and at_most < readers:
+        raise typer.BadParameter(f"it is less than --readers {readers}", param_hint="--at-most")
     with open_project(folder, to_work=True) as project:
         check_select(project)
         from overread.project.steps import select_items
 
-        queue = select_items(project, budget, Bars(), audited=audit, readers=readers)
+        queue = select_items(project, budget, Bars(), audited=audit, readers=readers, at_most=at_most)
         number, chosen = len(project.rounds), len(queue["chosen"])
         if chosen < budget:
             typer.echo(f"{budget} asked for, {chosen} {'is' if chosen == 1 else 'are'} there")
@@ -210,17 +225,28 @@ def _brought(project: "Project", found: "Imported", way_back: str) -> Iterator[s
 def update(
     folder: Folder,
     early: Annotated[bool, typer.Option("--early", help="Although reads are missing.")] = False,
+    consensus: Annotated[
+        Consensus | None,
+        typer.Option(
+            help="How several reads of an image become one label, from now on: the label with most voices, or who errs "
+            "how is found out from what readers share; none = as before, at first majority."
+        ),
+    ] = None,
 ) -> None:
     """Close the round and learn from all that was read so far.
 
     Without a round that is read, learn what was said since the last update.
     """
     from overread.progress import Bars
-    from overread.project.folder import open_project
+    from overread.project.folder import open_project, save_state
     from overread.project.order import check_update
     from overread.project.status import describe
 
     with open_project(folder, to_work=True) as project:
+        if consensus is not None:
+            # Kept also where it makes no difference yet.
+            project.state["consensus"] = consensus.value
+            save_state(folder, project.state)
         check_update(project, early)
         from overread.project.steps import update_model
 
@@ -228,7 +254,13 @@ def update(
         typer.echo(describe(project))
 
 
-def status(folder: Folder) -> None:
+def status(
+    folder: Folder,
+    readers: Annotated[
+        bool,
+        typer.Option("--readers", help="Also how readers compare: kappas, and who calls what by which other name."),
+    ] = False,
+) -> None:
     """Say what was read, what is still wrong, and what comes next."""
     from overread.project.disputes import disputed_items, note_disputes
     from overread.project.folder import open_project
@@ -238,7 +270,7 @@ def status(folder: Folder) -> None:
         # Where the folder cannot be written, the page is left as the way to decide.
         with suppress(OSError):
             note_disputes(project, disputed_items(project))
-        typer.echo(describe(project))
+        typer.echo(describe(project, readers=readers))
 
 
 def export(

@@ -7,9 +7,9 @@ from overread.arrays.consensus import CANNOT_TELL, count_votes, majority
 from overread.arrays.dawid_skene import dawid_skene
 from overread.errors import ConfigError
 
-__all__ = ["RULES", "agreed_labels"]
+__all__ = ["DAWID_SKENE", "MAJORITY", "RULES", "agreed_labels"]
 
-RULES = ("majority", "dawid-skene")
+MAJORITY, DAWID_SKENE = RULES = ("majority", "dawid-skene")
 # A class is taken where it is more probable than all others together.
 LEAST_PROBABILITY = 0.5
 
@@ -30,9 +30,9 @@ def agreed_labels(
     [0, 1, -1]
     """
     votes = count_votes(item, label, n_items, n_classes)
-    if rule == "majority":
+    if rule == MAJORITY:
         return majority(votes)
-    if rule != "dawid-skene":
+    if rule != DAWID_SKENE:
         raise ConfigError(f"there is no rule {rule!r} of consensus; known are {', '.join(RULES)}")
     posterior = dawid_skene(item, reader, label, n_items, n_readers, n_classes).posterior
     sure = (votes.sum(axis=1) > 0) & (posterior.max(axis=1, initial=0.0) > LEAST_PROBABILITY)

@@ -16,7 +16,8 @@ def disputed_items(project: Project) -> list[int]:
     row = {item: i for i, item in enumerate(dict.fromkeys(read.item for read in standing))}
     again = [read._replace(item=row[read.item]) for read in standing]
     items = list(row)
-    return [items[i] for i in take_snapshot(again, len(items), len(project.store.classes)).disputed.tolist()]
+    snapshot = take_snapshot(again, len(items), len(project.store.classes), project.consensus)
+    return [items[i] for i in snapshot.disputed.tolist()]
 
 
 def note_disputes(project: Project, positions: Iterable[int]) -> None:

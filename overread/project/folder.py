@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from overread.arrays import IntArray
+from overread.arrays.agreed import MAJORITY, RULES
 from overread.config import Config, load_config
 from overread.data.dataset import Dataset, load_dataset
 from overread.errors import ConfigError, RunError, name_some
@@ -57,6 +58,12 @@ class Project(NamedTuple):
         """The entries of the complete rounds, phase 1 being number 0."""
         entries: list[dict[str, Any]] = self.state["rounds"]
         return entries
+
+    @property
+    def consensus(self) -> str:
+        """The rule by which several reads of an item become one label."""
+        rule: str = self.state.get("consensus", MAJORITY)
+        return rule
 
 
 @contextmanager
@@ -184,6 +191,7 @@ def _is_whole(state: Mapping[str, Any]) -> bool:
         and {"name", "classes", "items", "digest"} <= dataset.keys()
         and isinstance(dataset["items"], int)
         and all(state[key] is None or isinstance(state[key], str) for key in ("database", "cache"))
+        and state.get("consensus", MAJORITY) in RULES
         and all(isinstance(entry, dict) and own <= entry.keys() for entry in rounds)
         and all(isinstance(entry["estimates"], dict) for entry in rounds)
     )

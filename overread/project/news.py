@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from overread.arrays.agreed import MAJORITY
 from overread.project.folder import Project
 from overread.project.snapshot import load_snapshot, take_snapshot
 from overread.results import round_file
@@ -25,12 +26,16 @@ class News(NamedTuple):
 def news_of(project: Project) -> News:
     """The news of a project after phase 1.  Time and memory grow with what was said since the last update alone.
 
-    Where nearly all items are read, time also grows with all reads.
+    Where nearly all items are read, or the rule of consensus looks at all reads, time also grows with all of them.
     RunError where the labels that the last update learnt from are lost, and something was said since.
     """
     store, entry = project.store, project.rounds[-1]
     # Entries of earlier versions do not say up to which read they know.
     touched = store.items_since(entry.get("last_read", 0))
+    is_other_rule = project.consensus != entry.get("consensus", MAJORITY)
+    if is_other_rule or (touched and project.consensus != MAJORITY):
+        # Then the label of an item may change by what was said of others.
+        touched = store.items_since(0)
     known = entry["items_read"] + entry.get("disputed", 0) + entry.get("unclear", 0)
     n_items = project.state["dataset"]["items"]
     all_read = known + len(touched) >= n_items and len({read.item for read in store.current_reads()}) == n_items
@@ -39,7 +44,7 @@ def news_of(project: Project) -> News:
     # Numbered anew, so that arrays have rows for these items alone.
     row = {item: i for i, item in enumerate(touched)}
     standing = [read._replace(item=row[read.item]) for read in store.standing_of(touched)]
-    now = take_snapshot(standing, len(touched), len(store.classes))
+    now = take_snapshot(standing, len(touched), len(store.classes), project.consensus)
     learnt = load_snapshot(round_file(project.folder, "snapshots", len(project.rounds) - 1))
     before = dict(zip(learnt.positions.tolist(), learnt.labels.tolist(), strict=True))
     items = np.array(touched)

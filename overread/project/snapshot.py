@@ -1,7 +1,7 @@
 """What all readers of an item say together, and the labels that a model learns from: a pure function of the reads.
 
-An adjudication decides.  Else it is the class that more readers named than any other; where two share the lead the
-item is disputed, and as good as unread.
+An adjudication decides.  Else it is the class that more readers named than any other, or the one that is most probable
+by the errors of the readers, as the project was told; where there is none the item is disputed, and as good as unread.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from overread.arrays import BoolArray, IntArray
-from overread.arrays.consensus import CANNOT_TELL, count_votes, majority
+from overread.arrays.agreed import MAJORITY, agreed_labels
+from overread.arrays.consensus import CANNOT_TELL, count_votes
 from overread.errors import RunError
 from overread.files import write_table
 from overread.store import StoredRead
@@ -50,12 +51,16 @@ def opinions_among(reads: Iterable[StoredRead]) -> tuple[IntArray, IntArray, Int
     return item, reader, label
 
 
-def take_snapshot(reads: Iterable[StoredRead], n_items: int, n_classes: int) -> Snapshot:
-    """The snapshot of the standing `reads`, in any order."""
+def take_snapshot(reads: Iterable[StoredRead], n_items: int, n_classes: int, rule: str = MAJORITY) -> Snapshot:
+    """The snapshot of the standing `reads`, in any order.
+
+    rule: one of `RULES`.  Under the first one the label of an item follows from its own reads.
+    """
     reads = list(reads)
-    item, _, label = opinions_among(reads)
+    item, reader, label = opinions_among(reads)
+    readers, reader = np.unique(reader, return_inverse=True)
     votes = count_votes(item, label, n_items, n_classes)
-    agreed = majority(votes)
+    agreed = agreed_labels(item, reader, label, n_items, len(readers), n_classes, rule)
     first: dict[int, int] = {}
     for read in reads:
         first[read.item] = min(first.get(read.item, read.round or 0), read.round or 0)

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from overread.arrays import IntArray
+from overread.arrays.agreed import MAJORITY
 from overread.arrays.agreement import Agreement, krippendorff_alpha
 from overread.arrays.consensus import CANNOT_TELL, consensus_of_others
+from overread.project.agreement import compare_readers, describe_compared, opinions_in
 from overread.project.folder import Project
 from overread.project.next_step import next_step
 from overread.project.queue_file import disputed_file
-from overread.project.snapshot import opinions_among, take_snapshot
+from overread.project.snapshot import take_snapshot
 from overread.project.words import command, counted
 from overread.rng import generator
 from overread.store import Store
@@ -44,29 +46,23 @@ class Said(NamedTuple):
     """Items of which all who read them said that they cannot tell."""
 
 
-def what_was_said(store: Store) -> Said | None:
+def what_was_said(store: Store, rule: str = MAJORITY) -> Said | None:
     """How much was read, and how well readers agree; None where nothing stands.
 
-    Time and memory grow with the reads, not with the items.
+    rule: of consensus, by which items are disputed.  Time and memory grow with the reads, not with the items.
     """
-    standing = list(store.current_reads())
-    if not standing:
+    said = opinions_in(store)
+    if not said.standing:
         return None
-    # After the reads: nobody in them is missing.
-    names = {reader.id: reader.name for reader in store.readers()}
-    # Numbered anew, so that arrays have rows for items that were read alone.
-    row = {item: i for i, item in enumerate(dict.fromkeys(read.item for read in standing))}
-    standing = [read._replace(item=row[read.item]) for read in standing]
-    shape = len(row), max(names) + 1, len(store.classes)
-    snapshot = take_snapshot(standing, len(row), len(store.classes))
-    item, reader, label = opinions_among(standing)
-    others = consensus_of_others(item, reader, label, *shape)
-    alpha = krippendorff_alpha(item, reader, label, *shape, generator(0, "agreement"))
+    snapshot = take_snapshot(said.standing, said.n_items, said.n_classes, rule)
+    reads = said.item, said.reader, said.label
+    others = consensus_of_others(*reads, *said.shape)
+    alpha = krippendorff_alpha(*reads, *said.shape, generator(0, "agreement"))
     return Said(
         [
-            _said_by(name, label[reader == who], others[reader == who])
-            for who, name in names.items()
-            if (reader == who).any()
+            _said_by(name, said.label[said.reader == who], others[said.reader == who])
+            for who, name in enumerate(said.names)
+            if (said.reader == who).any()
         ],
         None if np.isnan(alpha.value) else alpha,
         len(snapshot.disputed),
@@ -80,8 +76,11 @@ def _said_by(name: str, label: IntArray, others: IntArray) -> ReaderSaid:
     return ReaderSaid(name, len(label), int((label == CANNOT_TELL).sum()), agreed)
 
 
-def describe(project: Project) -> str:
-    """Some lines for the terminal; the last one names the next command."""
+def describe(project: Project, *, readers: bool = False) -> str:
+    """Some lines for the terminal; the last one names the next command.
+
+    readers: also how they compare.
+    """
     data = project.state["dataset"]
     lines = [f"{project.folder}: {counted(data['items'], 'image')}, classes {', '.join(data['classes'])}"]
     if project.rounds:
@@ -95,9 +94,13 @@ def describe(project: Project) -> str:
             if "repeats" in entry
         ]
         lines.append(_trust(project))
-    said = what_was_said(project.store)
+    said = what_was_said(project.store, project.consensus)
     if said is not None:
         lines += ["", *_read_lines(project, said)]
+    if readers:
+        compared = compare_readers(opinions_in(project.store))
+        nobody = ["No two readers have labelled the same image: there is nothing to compare."]
+        lines += ["", *(nobody if compared is None else describe_compared(compared, project.store.classes))]
     return "\n".join([*lines, "", next_step(project)])
 
 

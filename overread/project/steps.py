@@ -65,12 +65,19 @@ def learn_labels(project: Project, reporter: Reporter) -> dict[str, Any]:
 
 
 def select_items(
-    project: Project, budget: int, reporter: Reporter, *, audited: int | None = None, readers: int = 1
+    project: Project,
+    budget: int,
+    reporter: Reporter,
+    *,
+    audited: int | None = None,
+    readers: int = 1,
+    at_most: int | None = None,
 ) -> dict[str, list[int]]:
     """The queue of a new round, `audited` and `chosen` positions in the order in which they are read.
 
     budget: items that the sampler chooses.  audited: items drawn at random beside them; None = `active.audit`.
-    readers: reads for each item.  Items that somebody has read already are left out.
+    readers: reads for each item.  at_most: where it is more, an item on whose label they do not agree gets one more
+    reader at a time, up to so many.  Items that somebody has read already are left out.
     Errors: RunError before phase 1, while another round is open, and where nothing is left to read.
     """
     number = check_select(project)
@@ -94,7 +101,7 @@ def select_items(
     sources = dataset.sources[dataset.positions("train")]
     rows = [(str(learner.task.ids[position]), str(sources[position])) for position in order]
     write_queue(project.folder, number, queue, rows)
-    project.store.open_round(config.active.sampler, order, readers)
+    project.store.open_round(config.active.sampler, order, readers, at_most)
     return queue
 
 
@@ -109,8 +116,9 @@ def update_model(project: Project, reporter: Reporter, *, early: bool = False) -
     number, folder = check_update(project, early), project.folder
     unasked = len(project.store.rounds()) != number
     reads = list(project.store.current_reads())
-    snapshot = take_snapshot(reads, project.state["dataset"]["items"], len(project.store.classes))
-    more = {"last_read": max((read.sequence for read in reads), default=0), "unasked": unasked}
+    rule, n_items = project.consensus, project.state["dataset"]["items"]
+    snapshot = take_snapshot(reads, n_items, len(project.store.classes), rule)
+    more = {"last_read": max((read.sequence for read in reads), default=0), "unasked": unasked, "consensus": rule}
     if unasked:
         write_queue(folder, number, {"audited": [], "chosen": []}, [])
     learnt = load_snapshot(round_file(folder, "snapshots", number - 1))

@@ -1,6 +1,6 @@
 """Every item with its label, where that comes from, and all that was said of it, some thousand at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from overread.arrays.agreed import MAJORITY
 from overread.errors import RunError
 from overread.project.folder import Project
-from overread.project.snapshot import take_snapshot
+from overread.project.snapshot import NOTHING, take_snapshot
 from overread.project.words import command
 from overread.results import round_file
 from overread.store import StoredRead, current_among
@@ -45,11 +46,12 @@ def labelled_items(project: Project) -> Iterator[list[Labelled]]:
     events = _ByItem(project.store.all_reads())
     # After the reads, whose stream is of one moment: nobody in it is missing.
     readers = {reader.id: reader.name for reader in project.store.readers()}
+    agreed = None if project.consensus == MAJORITY else _agreed_labels(project)
     position = 0
     for batch in _scores(path):
         found = []
         for scored in batch:
-            found.append(_labelled(position, scored, events.of(position), names, readers))
+            found.append(_labelled(position, scored, events.of(position), names, readers, agreed))
             position += 1
         yield found
     if position != project.state["dataset"]["items"]:
@@ -66,6 +68,16 @@ def _scores(path: Path) -> Iterator[list[Row]]:
         raise RunError(
             f"{path}, the scores of a round, cannot be read ({error}): check its permissions, or restore it from a copy"
         ) from None
+
+
+def _agreed_labels(project: Project) -> Mapping[int, int]:
+    """Item -> the label that its readers agree on, under a rule that has to see all reads."""
+    standing = list(project.store.current_reads())
+    row = {item: i for i, item in enumerate(dict.fromkeys(read.item for read in standing))}
+    again = (read._replace(item=row[read.item]) for read in standing)
+    found = take_snapshot(again, len(row), len(project.store.classes), project.consensus)
+    items = list(row)
+    return {items[i]: label for i, label in zip(found.positions.tolist(), found.labels.tolist(), strict=True)}
 
 
 class _ByItem:
@@ -85,10 +97,16 @@ class _ByItem:
 
 
 def _labelled(
-    position: int, scored: Row, events: list[StoredRead], names: tuple[str, ...], readers: dict[int, str]
+    position: int,
+    scored: Row,
+    events: list[StoredRead],
+    names: tuple[str, ...],
+    readers: dict[int, str],
+    agreed: Mapping[int, int] | None,
 ) -> Labelled:
+    """agreed: of items that were read; None = it follows from the reads of the item alone."""
     standing = current_among(events)
-    label, source = _label_of(scored, standing, len(names))
+    label, source = _label_of(position, scored, standing, len(names), agreed)
     row = {
         "id": scored["id"],
         "given": names[scored["given"]],
@@ -105,15 +123,20 @@ def _labelled(
     return Labelled(position, row, reads, frozenset(read.sequence for read in standing), probability)
 
 
-def _label_of(scored: Row, standing: list[StoredRead], n_classes: int) -> tuple[int, str]:
+def _label_of(
+    position: int, scored: Row, standing: list[StoredRead], n_classes: int, agreed: Mapping[int, int] | None
+) -> tuple[int, str]:
     """The label of an item, and where it comes from."""
-    if standing:
-        agreed = take_snapshot((read._replace(item=0) for read in standing), 1, n_classes)
-        if len(agreed.positions):
-            decided = any(read.kind == "adjudication" for read in standing)
-            return int(agreed.labels[0]), "adjudicated" if decided else "read"
-        if len(agreed.disputed):
-            return int(scored["suggested"]), "disputed"
+    if agreed is None:
+        own = take_snapshot((read._replace(item=0) for read in standing), 1, n_classes) if standing else NOTHING
+        found = int(own.labels[0]) if len(own.labels) else None
+    else:
+        found = agreed.get(position)
+    if found is not None:
+        decided = any(read.kind == "adjudication" for read in standing)
+        return found, "adjudicated" if decided else "read"
+    if any(read.label is not None for read in standing):
+        return int(scored["suggested"]), "disputed"
     # Of an item whose read was taken back the scores still hold what was said.
     label = int(scored["suggested"] if scored["bought"] else scored["exported"])
     return label, "given" if label == scored["given"] else "model"
