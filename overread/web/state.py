@@ -102,7 +102,7 @@ def _in_whole_labels(entry: dict[str, Any]) -> dict[str, Any]:
 def _next(project: Project) -> str:
     """What comes next, for who looks at the page: what he need not be told is that he can serve it."""
     serve = f"overread serve {shlex.quote(str(project.folder))}, or "
-    return next_step(project).replace(serve, "", 1)
+    return next_step(project).replace(serve, "read here, or ", 1)
 
 
 def _number(value: float) -> float | None:

@@ -38,7 +38,7 @@ export class Pace {
     const sorted = [...this.#all.seconds].sort((a, b) => a - b);
     if (sorted.length < 5 || images <= 0) return "";
     const minutes = (images * sorted[Math.floor(sorted.length / 2)]) / 60;
-    if (minutes < 1) return "less than a minute left";
+    if (minutes < 1) return "under 1 min left";
     if (minutes < 60) return `about ${Math.round(minutes)} min left`;
     return `about ${(minutes / 60).toFixed(1)} h left`;
   }
