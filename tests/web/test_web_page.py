@@ -87,9 +87,7 @@ def test_what_was_skipped_comes_again_by_one_key_and_can_be_skipped_again(home: 
     assert ada.page.inner_text("#said") == ""
 
 
-def test_each_skipped_image_comes_once_for_one_press_however_many_there_are(
-    home: str, site: Site, desk: Sit
-) -> None:
+def test_each_skipped_image_comes_once_for_one_press_however_many_there_are(home: str, site: Site, desk: Sit) -> None:
     ada = desk(home).press(*"ssssss")
     for number in (6, 5):
         ada.wait(f".empty p:has-text('You skipped {number} images')")

@@ -73,9 +73,7 @@ def test_the_page_and_the_terminal_say_the_same(site: Site, visit: Visit) -> Non
 
 
 @pytest.mark.parametrize(("estimate", "shown"), [(44.5, 44), (45.5, 46), (60.5, 60), (60.7, 61)])
-def test_counts_of_labels_are_rounded_as_in_the_terminal(
-    site: Site, visit: Visit, estimate: float, shown: int
-) -> None:
+def test_counts_of_labels_are_rounded_as_in_the_terminal(site: Site, visit: Visit, estimate: float, shown: int) -> None:
     state = dict(read_state(site.folder))
     state["rounds"][0]["estimates"]["wrong_labels_left"] = {"estimate": estimate, "low": 0.5, "high": None}
     save_state(site.folder, state)
