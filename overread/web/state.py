@@ -45,7 +45,7 @@ class State(BaseModel):
 
     items: int | None = None
     rounds: list[dict[str, Any]] = []
-    """The complete ones with their estimates, phase 1 being number 0; counts of labels are whole, as in the terminal."""
+    """The complete ones with their estimates, phase 1 being number 0; counts of labels as in the terminal."""
     readers: list[ReaderState] = []
     agreement: AgreementState | None = None
     disputed: int | None = None
