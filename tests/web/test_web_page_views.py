@@ -170,9 +170,10 @@ def test_blind_readers_are_shown_no_label(home: str, desk: Sit) -> None:
 FITS = """(() => {
     const chart = document.querySelector("svg.chart").getBoundingClientRect();
     const panel = document.querySelector(".panel:has(svg)").getBoundingClientRect();
-    const texts = [...document.querySelectorAll("svg.chart text:not(:empty)")].map((each) => each.getBoundingClientRect());
+    const texts = [...document.querySelectorAll("svg.chart text:not(:empty)")];
     return Math.abs(panel.width - chart.width - 42) < 1
-        && texts.every(({ left, right, height }) => left >= chart.left && right <= chart.right && height > 12);
+        && texts.map((each) => each.getBoundingClientRect())
+            .every(({ left, right, height }) => left >= chart.left && right <= chart.right && height > 12);
 })()"""
 
 
