@@ -47,6 +47,23 @@ _AHEAD = (
     .order_by(queue.c.rank)
     .limit(1)
 )
+_LATER = reads.alias()
+_SAID_LATER = exists().where(
+    _LATER.c.round == reads.c.round,
+    _LATER.c.item == reads.c.item,
+    _LATER.c.reader == reads.c.reader,
+    _LATER.c.sequence > reads.c.sequence,
+    _LATER.c.kind != "adjudication",
+)
+_SKIPPED = (
+    select(queue.c.item)
+    .join_from(reads, queue, (queue.c.round == reads.c.round) & (queue.c.item == reads.c.item))
+    .where(reads.c.round == _ROUND, reads.c.reader == _READER, reads.c.kind == "skip", ~_SAID_LATER, queue.c.free > 0)
+    .where(~exists().where(leases.c.round == _ROUND, leases.c.item == queue.c.item, leases.c.reader == _READER))
+    # One that is skipped once more goes to the end, so that all others come before it.
+    .order_by(reads.c.sequence)
+    .limit(1)
+)
 _OVERDUE = select(leases.c.item, leases.c.reader).where(leases.c.round == _ROUND, leases.c.until <= bindparam("now"))
 _END_LEASE = delete(leases).where(leases.c.round == _ROUND, leases.c.item == _ITEM, leases.c.reader == _READER)
 _READING = select(leases.c.reader).where(leases.c.round == _ROUND, leases.c.item == _ITEM)
@@ -78,10 +95,13 @@ class _Place(NamedTuple):
     item: int
 
 
-def next_item(connection: Connection, round_number: int, reader: int, seconds: float, now: datetime) -> Lease | None:
+def next_item(
+    connection: Connection, round_number: int, reader: int, seconds: float, now: datetime, skipped: bool = False
+) -> Lease | None:
     """A lease on the first item of the round that has a free place and that the reader has not seen in this round.
 
     None where there is none, or where the round is closed.  Seen: he answered or skipped it, or reads it now.
+    skipped: instead the first of those with a free place that he skipped, the one that he skipped first in front.
     StoreError where there is no such round.
     """
     if not require_round(connection, round_number).open:
@@ -89,6 +109,9 @@ def next_item(connection: Connection, round_number: int, reader: int, seconds: f
     for item, late in connection.execute(_OVERDUE, {"of_round": round_number, "now": now}).all():
         end_lease(connection, round_number, item, late)
         refresh(connection, round_number, item)
+    if skipped:
+        again = connection.execute(_SKIPPED, {"of_round": round_number, "of_reader": reader}).scalar()
+        return None if again is None else lease(connection, round_number, again, reader, seconds, now)
     behind = connection.execute(_OFFERED, {"of_round": round_number, "of_reader": reader}).first()
     places = (_ahead(connection, round_number, reader), behind and _Place(*behind))
     found = min((place for place in places if place is not None), default=None)

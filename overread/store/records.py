@@ -10,6 +10,7 @@ __all__ = [
     "Item",
     "Kind",
     "Lease",
+    "Part",
     "Progress",
     "Read",
     "Reader",
@@ -133,6 +134,19 @@ class Progress(NamedTuple):
     answered: int
     reading: int
     by_reader: dict[int, int]
+
+
+class Part(NamedTuple):
+    """What of a round is for one reader; all are numbers of items.
+
+    answered: by him.  left: that he can read and has not seen, with those that he reads now.  skipped: by him, and
+    still with a free place.  with_others: that others read now and he has not seen; one that is left may come to him.
+    """
+
+    answered: int
+    left: int
+    skipped: int
+    with_others: int
 
 
 class Disagreement(NamedTuple):

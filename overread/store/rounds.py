@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, case, delete, func, select
+from sqlalchemy import Connection, bindparam, case, delete, false, func, literal_column, select
 from sqlalchemy.exc import IntegrityError
 
 from overread.errors import DataError, StoreError
 from overread.store.items import count_items
-from overread.store.records import Progress, Round
+from overread.store.records import Part, Progress, Round
 from overread.store.schema import cursors, leases, offers, queue, reads, rounds
 from overread.store.standing import ANSWERS, superseded
 from overread.store.texts import stored_text
 
-__all__ = ["close_round", "list_rounds", "open_round", "progress", "require_round"]
+__all__ = ["close_round", "list_rounds", "open_round", "part", "progress", "require_round"]
 
 
 def open_round(
@@ -90,3 +90,37 @@ def progress(connection: Connection, number: int, now: datetime) -> Progress:
     by_reader = {int(reader): int(count) for reader, count in connection.execute(own)}
     finished, wanted, answered = (int(count) for count in counts)
     return Progress(items, finished, wanted, answered, connection.execute(live).scalar_one(), by_reader)
+
+
+def part(connection: Connection, number: int, reader: int, now: datetime) -> Part:
+    """What of the round is for the reader; StoreError where there is none.  Of a closed one nothing is left.
+
+    A lease that ran out holds its place until somebody asks for the next item.
+    """
+    is_open = require_round(connection, number).open
+    # The index holds only what has a free place; SQLite sees that in a literal alone.
+    is_free = queue.c.free > literal_column("0") if is_open else false()
+    n_free = connection.execute(select(func.count()).where(queue.c.round == number, is_free)).scalar_one()
+    events = (
+        select(reads.c.item, reads.c.kind, is_free)
+        .join_from(reads, queue, (queue.c.round == reads.c.round) & (queue.c.item == reads.c.item))
+        .where(reads.c.round == number, reads.c.reader == reader, reads.c.kind != "adjudication")
+        .order_by(reads.c.sequence)
+    )
+    # By item, so that the last event counts.
+    last = {item: (kind, free) for item, kind, free in connection.execute(events)}
+    seen = {item: (kind, free) for item, (kind, free) in last.items() if kind != "undo"}
+    running = (
+        select(leases.c.item, leases.c.reader, is_free)
+        .join_from(leases, queue, (queue.c.round == leases.c.round) & (queue.c.item == leases.c.item))
+        .where(leases.c.round == number, leases.c.until > now)
+    )
+    running_now = connection.execute(running).all()
+    held = {item: free for item, who, free in running_now if who == reader}
+    known = {item: free for item, (_, free) in seen.items()} | held
+    return Part(
+        answered=sum(kind in ANSWERS for kind, _ in seen.values()),
+        left=n_free - sum(map(bool, known.values())) + len(held),
+        skipped=sum(kind == "skip" and bool(free) for item, (kind, free) in seen.items() if item not in held),
+        with_others=len({item for item, *_ in running_now} - known.keys()),
+    )

@@ -17,6 +17,7 @@ from overread.store.records import (
     Disagreement,
     Item,
     Lease,
+    Part,
     Progress,
     Read,
     Reader,
@@ -163,12 +164,15 @@ class Store:
         """All rounds, the first one first."""
         return self._read(rounds.list_rounds)
 
-    def next_item(self, round_number: int, reader: int, lease_seconds: float) -> Lease | None:
-        """A lease on what the reader is to read next, None where nothing is left for him; see `queue.next_item`."""
+    def next_item(self, round_number: int, reader: int, lease_seconds: float, *, skipped: bool = False) -> Lease | None:
+        """A lease on what the reader is to read next, None where nothing is left for him; see `queue.next_item`.
+
+        skipped: of what he skipped in this round, and only of that.
+        """
 
         def work(connection: Connection) -> Lease | None:
             readers.require_reader(connection, reader)
-            return queue.next_item(connection, round_number, reader, lease_seconds, self._clock())
+            return queue.next_item(connection, round_number, reader, lease_seconds, self._clock(), skipped)
 
         return self._write(work)
 
@@ -238,6 +242,10 @@ class Store:
     def progress(self, round_number: int) -> Progress:
         """How far a round is; StoreError where there is none."""
         return self._read(lambda c: rounds.progress(c, round_number, self._clock()))
+
+    def part(self, round_number: int, reader: int) -> Part:
+        """What of a round is for one reader; StoreError where there is no such round."""
+        return self._read(lambda c: rounds.part(c, round_number, reader, self._clock()))
 
     def disagreements(self, round_number: int) -> Iterator[Disagreement]:
         """Items of a round whose standing reads name two labels or more; see `streams.disagreements`."""

@@ -7,6 +7,7 @@ from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel
 
 from overread.store import Read, StoredRead, current_among
+from overread.web.opinions import DECIDED
 from overread.web.session import Here, Owner
 from overread.web.site import Site
 from overread.web.work import Comment, ItemId, Label, Receipt, position_of, receipt_of
@@ -44,6 +45,9 @@ class Disagreements(BaseModel):
     """The round that is being read."""
     items: list[Disagreement]
     """Undecided ones first, of them those first where no class has more voices than any other."""
+    total: int
+    undecided: int
+    """Of them all."""
     after: str | None
     """For the next ones; None: these are the last."""
 
@@ -64,12 +68,15 @@ def list_disagreements(
 ) -> Disagreements:
     """Items of all rounds whose readers named two classes or more."""
     start = (-1, -1) if after is None else _place_of(site, after)
-    found = [place for place in site.opinions.disagreements() if place > start]
+    ranked = site.opinions.disagreements()
+    found = [place for place in ranked if place > start]
     names = {reader.id: reader.name for reader in site.store.readers()}
     current = site.round()
     return Disagreements(
         round=None if current is None else current.number,
         items=[_disagreement(site, item, names) for _, item in found[:AT_ONCE]],
+        total=len(ranked),
+        undecided=sum(rank < DECIDED for rank, _ in ranked),
         after=_cursor(site, *found[AT_ONCE - 1]) if len(found) > AT_ONCE else None,
     )
 

@@ -11,7 +11,10 @@ from overread.arrays.consensus import CANNOT_TELL
 from overread.store import Store, StoredRead
 from overread.store.standing import ANSWERS, has_leader
 
-__all__ = ["Known", "Opinions"]
+__all__ = ["DECIDED", "LED", "TIED", "Known", "Opinions"]
+
+TIED, LED, DECIDED = range(3)
+"""Ranks of disagreements: no class has more voices than any other, one has, somebody decided."""
 
 
 class Known(NamedTuple):
@@ -68,7 +71,7 @@ class Opinions:
     def disagreements(self) -> list[tuple[int, int]]:
         """(rank, item), ascending, of items whose readers named two classes or more.
 
-        rank: 0 = no class has more voices than any other, 1 = one has, 2 = decided by an adjudication.
+        rank: TIED, LED or DECIDED.
         """
         with self._lock:
             self._follow()
@@ -110,7 +113,7 @@ class Opinions:
         decided = [each.label for each in said if each.decides and each.label is not None]
         self._disputed.pop(item, None)
         if len(votes) > 1:
-            self._disputed[item] = 2 if decided else int(has_leader(votes))
+            self._disputed[item] = DECIDED if decided else LED if has_leader(votes) else TIED
         self._settled.pop(item, None)
         if not said or is_open:
             return

@@ -1,6 +1,8 @@
 """Where the project stands, for its owners; a reader sees how far the round is, and nothing of what others said."""
 
 import math
+import shlex
+from collections import Counter
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,6 +11,7 @@ from pydantic import BaseModel
 from overread.files import without_nan
 from overread.project.folder import Project
 from overread.project.status import next_step
+from overread.web.opinions import LED, TIED
 from overread.web.session import Here, Me, is_owner
 from overread.web.work import Progress, progress_of
 
@@ -42,11 +45,13 @@ class State(BaseModel):
 
     items: int | None = None
     rounds: list[dict[str, Any]] = []
-    """The complete ones with their estimates, phase 1 being number 0."""
+    """The complete ones with their estimates, phase 1 being number 0; counts of labels as in the terminal."""
     readers: list[ReaderState] = []
     agreement: AgreementState | None = None
     disputed: int | None = None
-    """Items on whose label readers do not agree, and nobody decided."""
+    """Items of which no class has more voices than any other, and nobody decided."""
+    outvoted: int | None = None
+    """Items whose readers named different classes, one of them more often than any other, and nobody decided."""
     unclear: int | None = None
     """Items of which all who read them said that they cannot tell."""
     next: str | None = None
@@ -63,10 +68,11 @@ def show_state(site: Here, me: Me) -> State:
         return State(progress=progress)
     project = Project(site.folder, site.config, dict(site.state()), site.store)
     said = site.overview.get(site.opinions.sequence())
+    ranks = Counter(rank for rank, _ in site.opinions.disagreements())
     alpha = None if said is None else said.agreement
     return State(
         items=project.state["dataset"]["items"],
-        rounds=without_nan(project.rounds),
+        rounds=[_in_whole_labels(entry) for entry in without_nan(project.rounds)],
         readers=[]
         if said is None
         else [
@@ -76,11 +82,27 @@ def show_state(site: Here, me: Me) -> State:
         agreement=None
         if alpha is None
         else AgreementState(value=alpha.value, low=_number(alpha.low), high=_number(alpha.high), n_items=alpha.n_items),
-        disputed=0 if said is None else said.disputed,
+        disputed=ranks[TIED],
+        outvoted=ranks[LED],
         unclear=0 if said is None else said.unclear,
-        next=next_step(project),
+        next=_next(project),
         progress=progress,
     )
+
+
+def _in_whole_labels(entry: dict[str, Any]) -> dict[str, Any]:
+    """The round with counts of labels rounded here: Python and browsers round a half to different sides."""
+    left = entry["estimates"].get("wrong_labels_left")
+    if not left:
+        return entry
+    rounded = {name: None if value is None else round(value) for name, value in left.items()}
+    return {**entry, "estimates": {**entry["estimates"], "wrong_labels_left": rounded}}
+
+
+def _next(project: Project) -> str:
+    """What comes next, for who looks at the page: what he need not be told is that he can serve it."""
+    serve = f"overread serve {shlex.quote(str(project.folder))}, or "
+    return next_step(project).replace(serve, "read here, or ", 1)
 
 
 def _number(value: float) -> float | None:

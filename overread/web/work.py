@@ -44,21 +44,31 @@ class Task(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far the round is."""
+    """How far the round is, and what of it is for this reader."""
 
     items: int
     finished: int
     wanted: int
+    """Reads, of all items and readers."""
     answered: int
-    reading: int
     mine: int
-    """Answers of this reader in this round."""
+    """Items that this reader answered in this round."""
+    left: int
+    """Items that he can still read, with those that he holds now."""
+    skipped: int
+    """Items that he skipped and can still read: `work` gives them where they are asked for."""
+    reading: int
+    """Items that others read now; those that are given back may come to him."""
+    waiting: int
+    """Items that still want a read of somebody else, with those that others read now."""
 
 
 class Hold(BaseModel):
     """How many images a page keeps at a time, so that the next one is there at once."""
 
     images: Annotated[int, Field(ge=1, le=10)] = 3
+    skipped: bool = False
+    """Of what this reader skipped and nobody read in his place, instead of what he has not seen."""
 
 
 class Work(BaseModel):
@@ -124,7 +134,7 @@ def claim(site: Here, me: Me, hold: Hold) -> Work:
         return Work(round=None, tasks=[], progress=None)
     leases = site.store.leases(current.number, me.id)
     while len(leases) < hold.images:
-        found = site.store.next_item(current.number, me.id, site.lease_seconds)
+        found = site.store.next_item(current.number, me.id, site.lease_seconds, skipped=hold.skipped)
         if found is None:
             break
         leases.append(found)
@@ -174,9 +184,19 @@ def task_of(site: Site, lease: Lease) -> Task:
 
 
 def progress_of(site: Site, number: int, me: Reader) -> Progress:
-    done = site.store.progress(number)
-    counts = {name: value for name, value in done._asdict().items() if name != "by_reader"}
-    return Progress(**counts, mine=done.by_reader.get(me.id, 0))
+    done, part = site.store.progress(number), site.store.part(number, me.id)
+    return Progress(
+        items=done.items,
+        finished=done.finished,
+        wanted=done.wanted,
+        answered=done.answered,
+        mine=part.answered,
+        left=part.left,
+        skipped=part.skipped,
+        reading=part.with_others,
+        # Two looks at the database: what was said between them must not count below nothing.
+        waiting=max(0, done.items - done.finished - part.left - part.skipped),
+    )
 
 
 def receipt_of(site: Site, recorded: Recorded) -> Receipt:

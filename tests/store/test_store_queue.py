@@ -7,7 +7,7 @@ from answers import answer, new_id
 from clocks import Clock
 from sqlalchemy import event
 
-from overread.store import Lease, Store
+from overread.store import Lease, Part, Store
 
 ADA, BEN, CLEO = 1, 2, 3
 MINUTE = 60.0
@@ -51,6 +51,36 @@ def test_a_skipped_item_goes_to_others_and_not_back(store: Store) -> None:
     assert next_of(store, ADA) is None
     assert store.progress(1) == (2, 0, 2, 0, 1, {})
     assert next_of(store, BEN) == 4
+
+
+def skipped_of(store: Store, reader: int) -> int | None:
+    lease = store.next_item(1, reader, MINUTE, skipped=True)
+    return None if lease is None else lease.item
+
+
+def test_what_a_reader_skipped_comes_again_once_he_asks_for_it(store: Store, clock: Clock) -> None:
+    store.open_round("entropy", [4, 0, 2, 1])
+    for item, kind in ((4, "skip"), (0, "label"), (2, "skip")):
+        assert next_of(store, ADA) == item
+        store.record(answer(item, ADA, kind=kind))  # type: ignore[arg-type]
+    assert store.part(1, ADA) == Part(answered=1, left=1, skipped=2, with_others=0)
+    assert store.part(1, BEN) == Part(answered=0, left=3, skipped=0, with_others=0)
+    # Skipped again: behind the others, so that each comes once before one comes twice.
+    assert skipped_of(store, ADA) == 4
+    store.record(answer(4, ADA, kind="skip"))
+    assert [skipped_of(store, ADA) for _ in range(3)] == [2, 4, None]
+    assert store.part(1, ADA) == Part(answered=1, left=3, skipped=0, with_others=0)
+    assert [next_of(store, BEN) for _ in range(2)] == [1, None]
+    assert store.part(1, BEN) == Part(answered=0, left=1, skipped=0, with_others=2)
+    store.record(answer(2, ADA))
+    clock.pass_seconds(MINUTE)
+    # Neither what he answered since nor what somebody else reads.
+    assert next_of(store, BEN) == 4
+    assert skipped_of(store, ADA) is None
+    assert store.part(1, ADA) == Part(answered=2, left=1, skipped=0, with_others=0)
+    store.close_round(1)
+    assert skipped_of(store, ADA) is None
+    assert store.part(1, ADA) == Part(answered=2, left=0, skipped=0, with_others=0)
 
 
 def test_cannot_tell_is_an_answer(store: Store) -> None:

@@ -23,9 +23,10 @@ def test_a_round_is_read_by_keyboard_alone(home: str, site: Site, desk: Sit) -> 
     # Keys that are typed are no answers.
     ada.page.keyboard.type("Sharp at the 2 edges")
     ada.page.keyboard.press("Enter")
-    assert ada.text(".numbers").startswith("4 of 12")
+    # What is hers of twelve reads; the image that she skipped is.
+    assert ada.text(".numbers").startswith("4 of 6 for you")
     ada.press("2")
-    ada.wait(".empty h2:text('All done')")
+    ada.wait(".empty h2:text('Done, but for what you skipped')")
     ada.settled()
     reads = said(site)
     assert [read.label for read in reads if read.kind == "label"].count(1) == 2
@@ -64,6 +65,74 @@ def test_undo_shows_the_image_again_with_what_was_said(home: str, site: Site, de
     ada.wait(".answer.before")
     assert ada.text(".answer.before .name") == "disc"
     ada.settled()
+    assert said(site) == []
+
+
+def test_what_was_skipped_comes_again_by_one_key_and_can_be_skipped_again(home: str, site: Site, desk: Sit) -> None:
+    ada = desk(home).press("s", "s", "1", "1", "1", "1")
+    ada.wait(".empty p:text('You skipped 2 images that still wait for a reader. 4 images wait for another reader.')")
+    # The button has the focus.
+    ada.page.keyboard.press("Enter")
+    ada.press("s", "2")
+    ada.wait(".empty p:text('You skipped 1 image that still waits for a reader.')")
+    assert len(said(site)) == 5
+    ada.page.keyboard.press("Enter")
+    ada.press("3")
+    ada.wait(".empty h2:text('Your part is done')")
+    assert "6 images wait for another reader." in ada.text(".empty")
+    assert ada.text(".numbers").startswith("6 of 6 for you")
+    assert sorted(read.label or 0 for read in said(site)) == [0, 0, 0, 0, 1, 2]
+    ada.page.click("text=Project")
+    # What was said of one view is no longer so in another.
+    assert ada.page.inner_text("#said") == ""
+
+
+def test_each_skipped_image_comes_once_for_one_press_however_many_there_are(home: str, site: Site, desk: Sit) -> None:
+    ada = desk(home).press(*"ssssss")
+    for number in (6, 5):
+        ada.wait(f".empty p:has-text('You skipped {number} images')")
+        ada.page.keyboard.press("Enter")
+        ada.press(*"sssss"[: number - 1], "1")
+    ada.wait(".empty p:has-text('You skipped 4 images')")
+    skipped = [
+        sum(read.kind == "skip" for read in site.store.history(item)) for item in range(site.store.count_items())
+    ]
+    assert sorted(skipped)[-6:] == [1, 2, 3, 3, 3, 3]
+    assert len(said(site)) == 2
+
+
+def test_time_left_is_for_what_can_still_be_read_and_comes_after_five_answers(home: str, desk: Sit) -> None:
+    ada = desk(home).press("1", "2", "3", "1").ready()
+    assert ada.text(".numbers") == "4 of 6 for you · 4 today"
+    ada.press("2").ready()
+    assert ada.text(".numbers") == "5 of 6 for you · 5 today · under 1 min left"
+
+
+def test_the_third_undo_in_a_row_asks_first(home: str, site: Site, desk: Sit) -> None:
+    ada = desk(home).press("1", "2", "3", "1").settled().press("u", "u").settled()
+    ada.wait(".answer.before .name:text('noise')")
+    shown = ada.page.get_attribute("img.picture", "src")
+    ada.press("u")
+    ada.wait(".sure:has-text('You took 2 answers back')")
+    assert len(said(site)) == 2
+    # An answer is for the image shown, and after it one key is enough again.
+    ada.press("2").settled()
+    assert ada.page.is_hidden(".sure")
+    ada.press("u", "u").settled()
+    assert ada.page.is_hidden(".sure")
+    assert len(said(site)) == 1
+    ada.press("u", "u").settled()
+    ada.wait(".answer.before .name:text('disc')")
+    assert said(site) == []
+    assert ada.page.get_attribute("img.picture", "src") != shown
+    ada.press("u")
+    ada.wait(".sure:has-text('You took 3 answers back')")
+
+
+def test_a_digit_without_a_class_is_said(home: str, site: Site, desk: Sit) -> None:
+    ada = desk(home).press("7")
+    ada.page.locator(".said").get_by_text("7 is no class here.").wait_for()
+    assert ada.page.inner_text("#said") == "7 is no class here."
     assert said(site) == []
 
 

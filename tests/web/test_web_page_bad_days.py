@@ -37,6 +37,20 @@ def test_network_gone_and_back_loses_and_doubles_nothing(home: str, site: Site, 
     assert events(site) == [("label", 0), ("label", 1), ("label", 0)]
 
 
+def test_the_end_without_a_network_is_not_the_end_of_the_round(home: str, site: Site, desk: Sit) -> None:
+    ada = desk(home, bad_days=True).ready()
+    ada.page.wait_for_load_state("networkidle")
+    ada.context.set_offline(True)
+    ada.press("1", "1", "1", "1")
+    ada.wait(".empty h2:text('No image is here now')")
+    assert "4 answers wait for the network. More images come as soon as they are sent." in ada.text(".empty")
+    ada.context.set_offline(False)
+    ada.page.evaluate("dispatchEvent(new Event('online'))")
+    ada.press("1", "1")
+    ada.wait(".empty h2:text('Your part is done')")
+    assert events(site) == [("label", 0)] * 6
+
+
 def test_answers_kept_while_offline_outlive_the_tab(home: str, site: Site, desk: Sit) -> None:
     ada = desk(home, bad_days=True).ready()
     ada.page.wait_for_load_state("networkidle")

@@ -55,6 +55,15 @@ def test_every_view_passes_axe(home: str, site: Site, desk: Sit, theme: str) -> 
     ada.press("m")
     ada.wait(".similar img")
     found += violations(ada)
+    ada.press("s", "1", "1", "1", "1")
+    ada.wait(".empty button")
+    # What is disabled fades after a moment.
+    ada.page.wait_for_timeout(400)
+    found += violations(ada)
+    for _ in range(3):
+        ada.page.keyboard.press("u")
+    ada.wait(".sure")
+    found += violations(ada)
     disagree(site)
     ada.page.click("[data-view='disagreements']")
     ada.ready()
@@ -75,15 +84,44 @@ def test_who_decides_sees_what_was_said_and_decides_by_one_key(home: str, site: 
     # A hostile comment is text.
     assert ada.locator(".voices p").all_inner_texts() == [SCRIPT]
     ada.keyboard.press("3")
-    ada.wait_for_selector(".side .hint:has-text('2 of 6')")
+    ada.wait_for_selector(".side .hint:has-text('2 of 6  ·  5 to decide')")
     decided = [read for read in site.store.current_reads() if read.kind == "adjudication"]
     assert [read.label for read in decided] == [2]
     # Back to it: what was decided is marked, and can be decided anew.
     ada.keyboard.press("u")
     ada.wait_for_selector(".answer.before .name:text('noise')")
+    assert ada.inner_text(".note") == "Decided: noise. Another class replaces this."
     ada.keyboard.press("1")
-    ada.wait_for_selector(".side .hint:has-text('2 of 6')")
+    ada.wait_for_selector(".side .hint:has-text('2 of 6  ·  5 to decide')")
     assert [read.label for read in site.store.current_reads() if read.kind == "adjudication"] == [0]
+
+
+def test_who_decides_is_offered_only_what_can_be(home: str, site: Site, desk: Sit) -> None:
+    disagree(site)
+    ada = desk(home)
+    ada.page.click("[data-view='disagreements']")
+    ada.press("0")
+    ada.wait(".note:has-text('Who decides names a class')")
+    ada.press("9")
+    ada.wait(".note:text('9 is no class here.')")
+    ada.page.keyboard.press("?")
+    ada.wait("dialog")
+    offered = ada.page.locator("dialog .name").all_inner_texts()
+    assert {"Next", "Back, to decide anew", "Comment"} <= set(offered)
+    assert not {"Cannot tell", "Similar images", "Skip", "Undo"} & set(offered)
+    ada.page.keyboard.press("Escape")
+    ada.press("1").page.wait_for_selector(".side .hint:has-text('5 to decide')")
+    ada.page.click("[data-view='project']")
+    ada.wait(".tile:has-text('Readers differ, to decide'):has-text('5 without a majority')")
+    assert "overread serve" not in ada.text(".next")
+
+
+def test_signing_out_is_a_button_of_its_own(home: str, desk: Sit) -> None:
+    ada = desk(home).press("1").settled()
+    ada.page.click(".person .name")
+    ada.ready().page.click("text=Sign out")
+    ada.wait("#name")
+    assert ada.page.inner_text("#said") == ""
 
 
 def test_class_names_with_script_are_text(home: str, desk: Sit) -> None:
@@ -129,6 +167,16 @@ def test_blind_readers_are_shown_no_label(home: str, desk: Sit) -> None:
     assert ada.page.locator(".answer .tag").count() == 0
 
 
+FITS = """(() => {
+    const chart = document.querySelector("svg.chart").getBoundingClientRect();
+    const panel = document.querySelector(".panel:has(svg)").getBoundingClientRect();
+    const texts = [...document.querySelectorAll("svg.chart text:not(:empty)")];
+    return Math.abs(panel.width - chart.width - 42) < 1
+        && texts.map((each) => each.getBoundingClientRect())
+            .every(({ left, right, height }) => left >= chart.left && right <= chart.right && height > 12);
+})()"""
+
+
 def test_the_project_view_has_a_curve_over_the_rounds(study: Path, desk: Sit) -> None:
     with open_site(study) as site:
         disagree(site)
@@ -142,7 +190,10 @@ def test_the_project_view_has_a_curve_over_the_rounds(study: Path, desk: Sit) ->
         ada.page.click("[data-view='project']")
         ada.wait("svg.chart circle >> nth=1")
         assert "round 1" in (ada.page.get_attribute("svg.chart", "aria-label") or "")
-        assert ada.page.locator("tbody th").all_inner_texts()[:2] == ["Ben", "Cleo"]
+        # It takes the width of its panel, as narrow as that may become, and no text of it is cut off.
+        for width in (1440, 700):
+            ada.page.set_viewport_size({"width": width, "height": 900})
+            ada.eventually(FITS)
 
 
 def test_shades_are_those_of_the_data_set(home: str, desk: Sit) -> None:
@@ -162,6 +213,31 @@ def test_shades_are_those_of_the_data_set(home: str, desk: Sit) -> None:
         *drawn, opaque = page.evaluate(script, [greys.tolist(), centre, width, invert])
         assert drawn == windowed(greys, centre, width, invert).tolist()
         assert opaque
+
+
+def inside(desk: Desk, selector: str) -> bool:
+    """Whether nothing of what it holds is cut off, at any place."""
+    script = "(all) => all.every((each) => each.scrollWidth <= each.clientWidth)"
+    return bool(desk.page.locator(selector).evaluate_all(script))
+
+
+def test_on_a_tablet_everything_has_its_room(home: str, site: Site, desk: Sit) -> None:
+    ada = desk(home, "Dr. Adelheid", viewport={"width": 1024, "height": 768}).press(*"12312").ready()
+    assert "left" in ada.text(".numbers")
+    # A longer one, as it may come.
+    longer = "17 of 20 for you  ·  86 today  ·  about 12 min left"
+    ada.page.evaluate("(text) => (document.querySelector('.numbers').textContent = text)", longer)
+    assert inside(ada, ".numbers")
+    assert inside(ada, "button:visible")
+    tools = [ada.page.locator(".tools .group").nth(number).bounding_box() for number in range(3)]
+    assert len({box and box["y"] for box in tools}) == 1
+    # Upright, and where no round is open, there is no row for how far it is.
+    ada.page.set_viewport_size({"width": 768, "height": 1024})
+    assert ada.page.is_visible(".top .progress")
+    site.store.close_round(1)
+    ada.press("1")
+    ada.wait("h2:text('There is nothing to read now')")
+    assert ada.page.is_hidden(".top .progress")
 
 
 @pytest.mark.parametrize("size", [(768, 1024), (1366, 768), (1920, 1080)])

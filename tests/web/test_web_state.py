@@ -11,7 +11,7 @@ from web_sites import HOME
 
 from overread.arrays.agreement import krippendorff_alpha
 from overread.project import status
-from overread.project.folder import open_project
+from overread.project.folder import open_project, read_state, save_state
 from overread.project.status import describe, what_was_said
 from overread.store import Read, Store
 from overread.web import Site, make_app, open_site, overview
@@ -41,12 +41,18 @@ def test_before_anybody_read_there_is_the_model_alone(site: Site, visit: Visit) 
     assert state["rounds"][0]["estimates"]["wrong_labels_left"]["estimate"] is not None
     assert state["progress"]["items"] == 6
     assert "6 items" in state["next"]
+    # It is served already.
+    assert "overread serve" not in state["next"]
+    assert "Next: read here, or overread import" in state["next"]
 
 
 def test_the_page_and_the_terminal_say_the_same(site: Site, visit: Visit) -> None:
     fill(site.store)
-    state = visit("ada").get("/api/state").json()
-    assert (state["disputed"], state["unclear"]) == (1, 1)
+    client = visit("ada")
+    state = client.get("/api/state").json()
+    assert (state["disputed"], state["outvoted"], state["unclear"]) == (1, 1, 1)
+    shown = client.get("/api/disagreements").json()
+    assert (shown["total"], shown["undecided"]) == (2, 2)
     # Of ada's labels 0, 1 and 3 stand against a consensus of the others, but 3 is tied between them.
     assert state["readers"] == [
         {"name": "ada", "reads": 6, "cannot_tell": 1, "agreement": 1.0},
@@ -62,7 +68,18 @@ def test_the_page_and_the_terminal_say_the_same(site: Site, visit: Visit) -> Non
     assert "ben: 5 reads, 1 of them cannot tell" in lines
     wanted = f"alpha: {alpha['value']:.2f} ({alpha['low']:.2f} to {alpha['high']:.2f})"
     assert any(line.endswith(wanted) for line in lines)
-    assert lines[-1] == state["next"]
+    assert lines[-1].partition("Next: ")[0] == state["next"].partition("Next: ")[0]
+    assert f"{site.folder}: 96 images" in lines[0]
+
+
+@pytest.mark.parametrize(("estimate", "shown"), [(44.5, 44), (45.5, 46), (60.5, 60), (60.7, 61)])
+def test_counts_of_labels_are_rounded_as_in_the_terminal(site: Site, visit: Visit, estimate: float, shown: int) -> None:
+    state = dict(read_state(site.folder))
+    state["rounds"][0]["estimates"]["wrong_labels_left"] = {"estimate": estimate, "low": 0.5, "high": None}
+    save_state(site.folder, state)
+    left = visit("ada").get("/api/state").json()["rounds"][0]["estimates"]["wrong_labels_left"]
+    assert left == {"estimate": shown, "low": 0, "high": None}
+    assert f"{estimate:.0f}" == str(shown)
 
 
 def test_where_numbers_are_not_defined_there_are_none(site: Site, visit: Visit) -> None:

@@ -67,7 +67,7 @@ export const about = () => json("GET", "/api/about");
 export const names = () => json("GET", "/api/readers");
 export const whoReads = async () => known(await json("GET", "/api/session"));
 export const signOut = () => request("DELETE", "/api/session");
-export const claim = (images) => json("POST", "/api/work", { images });
+export const claim = (images, skipped) => json("POST", "/api/work", { images, skipped });
 export const progress = () => json("GET", "/api/progress");
 export const read = (answer) => json("POST", "/api/reads", answer);
 export const undo = (which) => json("POST", "/api/undo", which);

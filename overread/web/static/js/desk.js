@@ -22,8 +22,10 @@ export class Desk extends EventTarget {
   /** What he had said of the image that he took back. */
   before = null;
   trouble = null;
-  /** Whether the server said what there is to read. */
+  /** Whether the server said what there is to read, after all that the reader did. */
   asked = false;
+  /** How many images that he skipped are still to come again, each once. */
+  #again = 0;
 
   constructor(place, outbox) {
     super();
@@ -78,8 +80,9 @@ export class Desk extends EventTarget {
     if (this.#claiming || this.#outbox.entries.length || this.#ends.signal.aborted) return;
     this.#claiming = true;
     this.#answeredMeanwhile.clear();
+    const images = this.#again ? Math.min(HELD, this.tasks.length + this.#again) : HELD;
     try {
-      this.#take(await api.claim(HELD));
+      this.#take(await api.claim(images, this.#again > 0), images);
       this.trouble = null;
     } catch (failure) {
       if (!(failure instanceof api.Failure)) throw failure;
@@ -92,9 +95,23 @@ export class Desk extends EventTarget {
       this.#claiming = false;
     }
     this.#changed();
+    // What was answered while the server counted could not be asked for.
+    if (!this.asked && !this.trouble && this.tasks.length < HELD - 1) this.refill();
   }
 
-  #take({ round, tasks, progress }) {
+  /** Show the images that he skipped once more, each once: the server gives those first that he skipped first. */
+  readSkipped() {
+    this.#again = this.progress?.skipped ?? 0;
+    this.refill();
+  }
+
+  #take({ round, tasks, progress }, images) {
+    if (this.#again) {
+      const held = new Set(this.tasks.map(({ item }) => item));
+      const fresh = tasks.filter(({ item }) => !held.has(item)).length;
+      // Others may have read them meanwhile.
+      if (fresh || images > held.size) this.#again = fresh ? Math.max(this.#again - fresh, 0) : 0;
+    }
     const offered = tasks
       .filter(({ item }) => !this.#answeredMeanwhile.has(item) && !this.#outbox.holds(item))
       .map((task) => ({ ...task, round }));
@@ -103,7 +120,8 @@ export class Desk extends EventTarget {
     const kept = this.tasks.filter(({ item }, i) => i === 0 || fresh.has(item)).map((task) => fresh.get(task.item) ?? task);
     const known = new Set(kept.map(({ item }) => item));
     this.tasks = [...kept, ...offered.filter(({ item }) => !known.has(item))];
-    Object.assign(this, { round, progress, asked: true });
+    const isNow = !this.#answeredMeanwhile.size;
+    Object.assign(this, { round, progress: isNow ? progress : this.progress ?? progress, asked: isNow });
   }
 
   async #check() {
@@ -129,7 +147,7 @@ export class Desk extends EventTarget {
     this.#answeredMeanwhile.add(task.item);
     keep(this.#place, [...this.history, { task, kind, label, comment }].slice(-REMEMBERED));
     this.before = null;
-    if (kind !== "skip") this.#count(1);
+    this.#count(kind, 1);
     this.#outbox.add({ ...body, shown });
     this.#changed();
   }
@@ -140,10 +158,12 @@ export class Desk extends EventTarget {
     keep(`${this.#place}:similar`, Object.fromEntries(seen.slice(-REMEMBERED)));
   }
 
-  #count(change) {
+  #count(kind, change) {
+    this.asked = false;
     if (!this.progress) return;
-    const { mine, answered } = this.progress;
-    this.progress = { ...this.progress, mine: mine + change, answered: answered + change };
+    const where = kind === "skip" ? "skipped" : "mine";
+    const { [where]: said, left } = this.progress;
+    this.progress = { ...this.progress, [where]: Math.max(said + change, 0), left: Math.max(left - change, 0) };
   }
 
   /** Go back to the last image; what was said of it, null where there is none. */
@@ -153,7 +173,7 @@ export class Desk extends EventTarget {
     keep(this.#place, this.history.slice(0, -1));
     this.#outbox.takeBack(last.task.item);
     this.#answeredMeanwhile.delete(last.task.item);
-    if (last.kind !== "skip") this.#count(-1);
+    this.#count(last.kind, -1);
     this.#putFirst(last.task, last);
     return last;
   }

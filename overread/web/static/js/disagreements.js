@@ -9,6 +9,11 @@ import { openHelp, openSettings } from "./settings.js";
 import { followKeys, makeTools } from "./tools.js";
 import { Viewer } from "./viewer.js";
 
+const HOW = "One key decides: it is saved, and the next image comes at once. Back shows the last one again, and another " +
+  "decision takes the place of the one before.";
+// Who decides cannot leave it open, and sees what was said already.
+const NAMES = { skip: "Next", undo: "Back, to decide anew", "cannot-tell": null, similar: null };
+
 /** Show the view in `root`; a function that ends it. */
 export function showDisagreements(root, { about, keys, bar, signedOut }) {
   const viewer = new Viewer();
@@ -22,15 +27,17 @@ export function showDisagreements(root, { about, keys, bar, signedOut }) {
   ];
   const voices = h("ul", { class: "voices", "aria-label": "What was said" });
   const where = h("p", { class: "hint" });
+  const note = h("p", { class: "note" });
   const problem = h("p", { class: "problem", role: "alert" });
   const empty = h("div", { class: "empty", role: "status" });
   fill(root, h("main", { class: "reading" }, h("h1", { class: "unseen" }, "Decide where readers do not agree"),
     h("div", { class: "place" }, viewer.element, empty, tools.element),
-    h("section", { class: "side", "aria-label": "Readers and decision" }, where, voices, buttons.element,
+    h("section", { class: "side", "aria-label": "Readers and decision" }, where, voices, note, buttons.element,
       h("div", { class: "commands" }, commands.map(({ button }) => button)), comment.element, problem)));
 
   const ends = new AbortController();
   let [items, after, at, busy] = [[], null, 0, true];
+  let [total, undecided] = [0, 0];
   let attempt = {};
 
   async function load() {
@@ -38,7 +45,7 @@ export function showDisagreements(root, { about, keys, bar, signedOut }) {
     try {
       const found = await api.disagreements(after);
       items = [...items, ...found.items];
-      after = found.after;
+      ({ after, total, undecided } = found);
       problem.textContent = "";
     } catch (failure) {
       if (failure.status === 401) signedOut();
@@ -52,16 +59,16 @@ export function showDisagreements(root, { about, keys, bar, signedOut }) {
 
   async function show() {
     const item = items[at];
-    const open = items.filter(({ decided }) => decided === null).length;
-    const more = after ? "+" : "";
-    where.textContent = item ? `${at + 1} of ${items.length}${more}  ·  ${open}${more} to decide` : "";
+    where.textContent = item ? `${at + 1} of ${total}  ·  ${undecided} to decide` : "";
+    note.textContent = item && item.decided !== null ? `Decided: ${item.decided}. Another class replaces this.` : "";
     fill(voices, item ? item.reads.map(voice) : []);
     comment.text = "";
     enable(false);
     if (!item) {
       viewer.show(null);
-      const [title, more] = open ? ["End of the list", `${count(open, "image")} left to decide.`]
-        : items.length ? ["All decided", "Nothing is left on which readers do not agree."]
+      const back = `${keys.cap("undo")} goes back: a decision can be replaced by another one.`;
+      const [title, more] = undecided ? ["End of the list", `${count(undecided, "image")} left to decide. ${back}`]
+        : items.length ? ["All decided", `Nothing is left on which readers do not agree. ${back}`]
           : ["Readers agree", "There is no image on which they do not."];
       fill(empty, h("h2", {}, title), h("p", {}, more));
       return;
@@ -86,7 +93,8 @@ export function showDisagreements(root, { about, keys, bar, signedOut }) {
     const marks = new Map(labels.map((label) => [label, [count(voices(label), "reader")]]));
     buttons.update(enabled, decided === null ? null : about.classes.indexOf(decided), marks);
     commands[1].button.disabled = at === 0;
-    commands[0].button.disabled = !items.length;
+    commands[0].button.disabled = !items[at];
+    commands[2].button.disabled = !enabled;
   }
 
   function voice({ reader, label, comment: text, seconds }) {
@@ -106,6 +114,7 @@ export function showDisagreements(root, { about, keys, bar, signedOut }) {
     try {
       await api.decide({ client_id: attempt.id, ...said });
       attempt = {};
+      if (item.decided === null) undecided = Math.max(undecided - 1, 0);
       item.decided = about.classes[label];
       problem.textContent = "";
       announce(`Decided: ${about.classes[label]}`);
@@ -126,6 +135,11 @@ export function showDisagreements(root, { about, keys, bar, signedOut }) {
     else show();
   }
 
+  function say(text) {
+    note.textContent = text;
+    announce(text);
+  }
+
   const refresh = () => {
     enable(Boolean(viewer.picture));
     commands.forEach((each) => each.update());
@@ -133,9 +147,11 @@ export function showDisagreements(root, { about, keys, bar, signedOut }) {
   const runs = {
     skip: () => go(1),
     undo: () => go(-1),
-    comment: () => comment.open(),
-    help: () => openHelp(keys, () => {}),
+    comment: () => viewer.picture && comment.open(),
+    "cannot-tell": () => say(`Who decides names a class; ${keys.cap("skip")} leaves this image for later.`),
+    help: () => openHelp(keys, HOW, NAMES),
     settings: () => openSettings(keys, refresh),
+    unknown: say,
   };
   followKeys(keys, viewer, runs, decide, ends.signal);
   Object.assign(bar, { onhelp: runs.help, onsettings: runs.settings });

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { makeBanner } from "./banner.js";
 import { Desk } from "./desk.js";
 import { showDisagreements } from "./disagreements.js";
-import { count, fill, h } from "./dom.js";
+import { announce, count, fill, h } from "./dom.js";
 import { Keys } from "./keys.js";
 import { keep, recall } from "./memory.js";
 import { Outbox } from "./outbox.js";
@@ -67,6 +67,7 @@ async function enter(person, take = false) {
   let endView = () => {};
   leave = (why) => {
     endView();
+    announce("");
     outbox.stop();
     desk.stop();
     release?.();
@@ -84,6 +85,8 @@ async function enter(person, take = false) {
   const context = { about, place, keys, desk, outbox, bar, signedOut: () => leave("signed out") };
   function go(view) {
     endView();
+    // What was said of another view is no longer so.
+    announce("");
     bar.at(view);
     endView = SHOWS[view](body, context);
   }

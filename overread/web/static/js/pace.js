@@ -33,12 +33,12 @@ export class Pace {
     keep(this.#place, { day: today(), answers, seconds: all.seconds.slice(0, -1) });
   }
 
-  /** "about 4 min left", from the median of his own answers; "" as long as there are too few of them. */
+  /** "about 4 min left", from the median of his own answers; "" as long as there are fewer than five. */
   left(images) {
     const sorted = [...this.#all.seconds].sort((a, b) => a - b);
-    if (sorted.length < 3 || images <= 0) return "";
+    if (sorted.length < 5 || images <= 0) return "";
     const minutes = (images * sorted[Math.floor(sorted.length / 2)]) / 60;
-    if (minutes < 1) return "less than a minute left";
+    if (minutes < 1) return "under 1 min left";
     if (minutes < 60) return `about ${Math.round(minutes)} min left`;
     return `about ${(minutes / 60).toFixed(1)} h left`;
   }

@@ -14,13 +14,23 @@ const interval = ({ low, high }, form) => (low === null || high === null ? "" : 
 /** Show the view in `root`; a function that ends it. */
 export function showProject(root, { keys, bar, signedOut }) {
   const body = h("div", { class: "state" }, h("p", { class: "hint" }, "Counting …"));
+  const ends = new AbortController();
+  let shown = null;
   fill(root, h("main", { class: "project-view", tabIndex: -1 }, h("h1", {}, "Where the project stands"), body));
+
+  function draw() {
+    if (!shown) return;
+    const { answered, wanted } = shown.progress ?? { answered: 0, wanted: 0 };
+    bar.update(answered, wanted, [wanted && `${answered} of ${count(wanted, "read")} in this round`]);
+    // The panel is as wide as the view, but for its padding and border.
+    fill(body, tiles(shown), left(shown, body.clientWidth - 42), readers(shown), next(shown));
+  }
 
   async function update() {
     try {
       const state = await api.state();
-      bar.update(state.progress, 0, "");
-      fill(body, tiles(state), left(state), readers(state), next(state));
+      shown = state;
+      draw();
     } catch (failure) {
       if (!(failure instanceof api.Failure)) throw failure;
       if (failure.status === 401) signedOut();
@@ -28,9 +38,13 @@ export function showProject(root, { keys, bar, signedOut }) {
     }
   }
   const timer = setInterval(update, EVERY);
-  Object.assign(bar, { onhelp: () => openHelp(keys, () => {}), onsettings: () => openSettings(keys, () => {}) });
+  Object.assign(bar, { onhelp: () => openHelp(keys), onsettings: () => openSettings(keys, () => {}) });
+  addEventListener("resize", draw, { signal: ends.signal });
   update();
-  return () => clearInterval(timer);
+  return () => {
+    clearInterval(timer);
+    ends.abort();
+  };
 }
 
 function tile(name, value, more) {
@@ -42,11 +56,11 @@ function estimate(name, found, form) {
   return tile(name, form(found.estimate), interval(found, form));
 }
 
-function tiles({ items, rounds, agreement, disputed, unclear, readers }) {
+function tiles({ items, rounds, agreement, disputed, outvoted, unclear, readers }) {
   const estimates = rounds.at(-1)?.estimates;
   const reads = readers.reduce((sum, each) => sum + each.reads, 0);
   return h("dl", { class: "tiles" },
-    tile("Reads", number(reads), `of ${count(items ?? 0, "image")}`),
+    tile("Reads", number(reads), `in a project of ${count(items ?? 0, "image")}`),
     agreement
       ? tile("Agreement of readers", number(agreement.value, 2),
         [interval(agreement, (value) => number(value, 2)), `alpha over ${count(agreement.n_items, "image")}`]
@@ -54,11 +68,12 @@ function tiles({ items, rounds, agreement, disputed, unclear, readers }) {
       : tile("Agreement of readers", "–", "two readers on one image show it"),
     estimate("Right labels, estimated", estimates?.label_accuracy, percent),
     estimate("Macro-F1 of the model, estimated", estimates?.macro_f1, (value) => number(value, 2)),
-    tile("Not agreed on", number(disputed ?? 0), "nobody decided yet"),
+    tile("Readers differ, to decide", number(disputed + outvoted), [disputed && `${number(disputed)} without a majority`,
+      outvoted && `${number(outvoted)} with one`].filter(Boolean).join(", ")),
     tile("Nobody could tell", number(unclear ?? 0), ""));
 }
 
-function left({ rounds }) {
+function left({ rounds }, width) {
   const points = rounds
     .map(({ round, items_read: reads, estimates }) => ({ round, reads, ...estimates?.wrong_labels_left }))
     .filter(({ estimate: value }) => value !== undefined);
@@ -68,7 +83,7 @@ function left({ rounds }) {
   return h("section", { class: "panel" }, h("h2", {}, name),
     now.estimate === null ? null
       : h("p", { class: "figure" }, h("strong", {}, number(now.estimate)), h("span", { class: "hint" }, interval(now, number))),
-    curve(points, name),
+    curve(points, name, width),
     h("p", { class: "hint" }, now.reads
       ? "Intervals of 90 %. No truth is known here: the figures rest on what was read, and on the model."
       : "Intervals of 90 %. Nobody's reads are learnt from yet: these are the model's own guesses."));

@@ -2,6 +2,7 @@
 
 import { commandButton, makeClassButtons, makeComment } from "./answers.js";
 import { announce, count, fill, h } from "./dom.js";
+import { endOf } from "./end.js";
 import { Pace, Watch } from "./pace.js";
 import { picture } from "./pictures.js";
 import { openHelp, openSettings } from "./settings.js";
@@ -26,15 +27,18 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
   ];
   const said = h("p", { class: "said", "aria-hidden": "true" });
   const assist = h("dl", { class: "assist", hidden: true });
+  const sure = h("p", { class: "sure", hidden: true });
   const empty = h("div", { class: "empty", role: "status" });
   const side = h("section", { class: "side", "aria-label": "Answers" },
-    assist, buttons.element, h("div", { class: "commands" }, commands.map(({ button }) => button)), comment.element, said,
+    assist, buttons.element, h("div", { class: "commands" }, commands.map(({ button }) => button)), comment.element, sure, said,
     similar.element);
   const where = h("div", { class: "place" }, viewer.element, empty, tools.element);
   fill(root, h("main", { class: "reading" }, h("h1", { class: "unseen" }, "Read images"), where, side));
 
   let shownTask = null;
-  let ended = "";
+  let ended = null;
+  /** Answers taken back one after the other, and whether one more waits for a second key. */
+  let [takenBack, asking] = [0, false];
   const ends = new AbortController();
   const watch = new Watch(ends.signal);
 
@@ -42,9 +46,12 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
   async function update() {
     showProgress();
     const task = desk.current;
-    if (task?.item === shownTask?.item && (task || !desk.asked)) return;
+    if (task ? task.item === shownTask?.item : ended !== null) {
+      if (!task) showEnd();
+      return;
+    }
     shownTask = task;
-    ended = "";
+    ended = null;
     similar.reset();
     comment.text = desk.before?.comment ?? "";
     showAssistance();
@@ -82,7 +89,7 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
   function retry(task, failure) {
     viewer.show(null);
     // One that cannot be decoded must not stop the reader: he can skip it.
-    commands.forEach(({ button }) => (button.disabled = false));
+    commands.find(({ button }) => button.dataset.command === "skip").button.disabled = false;
     fill(empty, h("p", {}, failure.message || "The image cannot be shown."),
       h("p", { class: "hint" }, failure.passes ? "It is asked for again and again." : "Skip it, or try again."));
     setTimeout(() => shownTask?.item === task.item && !viewer.picture && !ends.signal.aborted && showPicture(task), 3000);
@@ -115,34 +122,33 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
   }
 
   function showProgress() {
-    const { progress } = desk;
-    bar.update(progress, pace.answersToday, progress && desk.current
-      ? pace.left(Math.min(progress.items - progress.mine, progress.wanted - progress.answered)) : "");
+    const { mine, left, skipped } = desk.progress ?? { mine: 0, left: 0, skipped: 0 };
+    const all = mine + left + skipped;
+    const today = pace.answersToday;
+    bar.update(mine, all, all ? [`${mine} of ${all} for you`, today && `${today} today`, desk.current && pace.left(left)] : []);
   }
 
   function showEnd() {
-    const { progress, round, trouble } = desk;
-    if (trouble || !desk.asked) {
-      ended = "";
-      fill(empty, h("p", {}, trouble ? "No image is here now." : "…"));
+    const { title, text, skipped } = endOf(desk, outbox);
+    if (ended === `${title} ${text}`) return;
+    ended = `${title} ${text}`;
+    if (title === null) {
+      fill(empty, h("p", { class: "hint" }, text));
       return;
     }
-    const others = progress?.reading ?? 0;
-    const title = round === null ? "There is nothing to read now" : "All done";
-    const are = others === 1 ? "is" : "are";
-    const more = round === null ? "No round is open. The page looks for a new one now and then."
-      : others ? `${count(others, "image")} ${are} with other readers. If one comes back, it appears here.`
-        : "You have read everything that this round has for you. New images appear here by themselves.";
-    if (ended === title + more) return;
-    ended = title + more;
     const today = pace.answersToday ? `${count(pace.answersToday, "answer")} today. Thank you.` : "";
-    fill(empty, h("h2", {}, title), h("p", {}, more), h("p", { class: "hint" }, today));
-    announce(`${title}. ${more}`);
+    const again = h("button", { type: "button", class: "main", onclick: () => desk.readSkipped() },
+      skipped === 1 ? "Read it now" : "Read them now");
+    fill(empty, h("h2", {}, title), h("p", {}, text), skipped ? again : null, h("p", { class: "hint" }, today));
+    announce(`${title}. ${text}`);
+    if (skipped && !document.querySelector("dialog[open]")) again.focus();
   }
 
   function answer(kind, label = null) {
     const unreadable = kind === "skip" && desk.current && !viewer.picture;
     if (!desk.current || !(viewer.picture?.item === desk.current.item || unreadable)) return;
+    [takenBack, asking] = [0, false];
+    showSure();
     const seconds = watch.seconds;
     const name = { "cannot-tell": "Cannot tell", skip: "Skipped" }[kind] ?? about.classes[label];
     if (label !== null) buttons.flash(label);
@@ -152,16 +158,34 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
     desk.answer(kind, label, { comment: comment.text, seconds });
   }
 
+  /** Back to the last image.  Once or twice that mends a slip; further back every step is asked for twice. */
   async function undo() {
+    asking = takenBack >= 2 && !asking;
+    showSure();
+    if (asking) return;
     try {
       const last = await desk.undo();
+      if (last) takenBack += 1;
       if (last && last.kind !== "skip") pace.takeBack();
-      said.textContent = last ? "You took this answer back." : "There is nothing to take back.";
+      say(last ? "You took this answer back." : "There is nothing to take back.");
     } catch (failure) {
-      said.textContent = failure.message;
+      say(failure.message);
     }
-    announce(said.textContent);
     showProgress();
+  }
+
+  function showSure() {
+    sure.hidden = !asking;
+    if (!asking) return;
+    const text = `You took ${takenBack} answers back, one after the other. ${keys.cap("undo")} again takes back one more; ` +
+      "any answer is for the image shown.";
+    fill(sure, text, h("button", { type: "button", onclick: undo }, "Take back one more"));
+    announce(text);
+  }
+
+  function say(text) {
+    said.textContent = text;
+    announce(text);
   }
 
   const lookForSimilar = () => viewer.picture && similar.open(viewer.picture.item, (count) => desk.noteSimilar(viewer.picture.item, count));
@@ -176,8 +200,9 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
     undo,
     comment: () => viewer.picture && comment.open(),
     similar: lookForSimilar,
-    help: () => openHelp(keys, () => {}),
+    help: () => openHelp(keys),
     settings: () => openSettings(keys, refresh),
+    unknown: say,
   };
 
   followKeys(keys, viewer, runs, (i) => answer("label", i), ends.signal);
@@ -185,10 +210,10 @@ export function showReading(root, { about, keys, desk, outbox, place, bar }) {
   bar.onsettings = runs.settings;
   viewer.addEventListener("unreachable", () => (said.textContent = "The grey levels are not here yet: try again."));
   desk.addEventListener("not-undone", () => {
-    said.textContent = "The round of this answer is over, or it was taken back before.  Answer again to change it.";
-    announce(said.textContent);
+    say("The round of this answer is over, or it was taken back before.  Answer again to change it.");
   }, { signal: ends.signal });
   desk.addEventListener("changed", update, { signal: ends.signal });
+  outbox.addEventListener("changed", () => desk.current || update(), { signal: ends.signal });
   outbox.addEventListener("sent", () => announce("Saved"), { signal: ends.signal });
   update();
   desk.refill();

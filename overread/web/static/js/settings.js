@@ -98,19 +98,22 @@ export function openSettings(keys, changed) {
   dialog.addEventListener("cancel", (event) => waiting && event.preventDefault());
 }
 
-/** All keys at a glance. */
-export function openHelp(keys, changed) {
+const HOW = "One key is one answer: it is saved, and the next image comes at once. Undo takes the last one back.";
+
+/** All keys at a glance; `how`: what they are good for; `names`: what commands are called here, null where they are none. */
+export function openHelp(keys, how = HOW, names = {}) {
   const row = ({ action, label }) =>
-    h("li", {}, h("kbd", {}, keys.cap(action) || "–"), h("span", { class: "name" }, label));
-  const [classes, commands] = [keys.actions.filter(isClass), keys.actions.filter((each) => !isClass(each))];
+    h("li", {}, h("kbd", {}, keys.cap(action) || "–"), h("span", { class: "name" }, names[action] ?? label));
+  const [classes, others] = [keys.actions.filter(isClass), keys.actions.filter((each) => !isClass(each))];
+  const commands = others.filter(({ action }) => names[action] !== null);
   openDialog("Keys", h("div", { class: "help" },
-    h("p", {}, "One key is one answer: it is saved, and the next image comes at once. Undo takes the last one back."),
+    h("p", {}, how),
     h("section", {}, h("h3", {}, "Answers"), h("ul", { class: "keys" }, classes.map(row))),
     h("section", {}, h("h3", {}, "Everything else"), h("ul", { class: "keys" }, commands.map(row))),
     h("section", {}, h("h3", {}, "The image"), h("ul", { class: "keys" },
       [["Wheel, pinch", "Zoom"], ["Double click", "Whole image / 100 %"], ["Drag, arrow keys", "Move, when zoomed"],
         ["Right drag", "Brightness and contrast"]].map(([cap, label]) =>
-        h("li", {}, h("kbd", {}, cap), h("span", { class: "name" }, label)))))), changed);
+        h("li", {}, h("kbd", {}, cap), h("span", { class: "name" }, label)))))));
 }
 
 const isClass = ({ action }) => action.startsWith("class:");

@@ -1,6 +1,7 @@
 // The row of tools below an image.
 
 import { h } from "./dom.js";
+import { namesOf } from "./keys.js";
 import { applyScaling } from "./settings.js";
 
 // Brightness and contrast of colours, in doublings, so that the middle is how the image came.
@@ -95,7 +96,8 @@ function isTyping(event) {
   return target.matches("input, textarea, select");
 }
 
-/** Do what keys mean: tools for the view, `runs` by the names of commands, `choose(index)` for a class. */
+/** Do what keys mean: tools for the view, `runs` by the names of commands, `choose(index)` for a class, and
+ * `runs.unknown(why)` for a digit that means nothing. */
 export function followKeys(keys, viewer, runs, choose, signal) {
   document.addEventListener("keydown", (event) => {
     if (isTyping(event)) return;
@@ -103,8 +105,11 @@ export function followKeys(keys, viewer, runs, choose, signal) {
     const isTool = panByKey(event, viewer) || (action && runTool(action, viewer));
     if (action || isTool) event.preventDefault();
     // A key that is held down is one answer.
-    if (isTool || !action || event.repeat) return;
-    if (action.startsWith("class:")) choose(Number(action.slice(6)));
+    if (isTool || event.repeat) return;
+    if (!action) {
+      const [name] = namesOf(event);
+      if (/^\d$/.test(name)) runs.unknown(`${name} is no class here.`);
+    } else if (action.startsWith("class:")) choose(Number(action.slice(6)));
     else runs[action]?.();
   }, { signal });
 }
