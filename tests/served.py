@@ -21,8 +21,10 @@ CLASSES = ["a", "b", "c"]
 
 def bare_project(folder: Path, n_items: int, place: str | None = None) -> Path:
     """`folder` as a project with so many items and no images.  place: of an empty database; None = in the folder."""
-    with open_run(load_config(settings=[f"out={folder}", f"data.path={folder}/absent.npz"])):
+    with open_run(load_config(settings=[f"out={folder}", f"data.path={folder}/images.npz"])):
         pass
+    # It is looked for, and opened when somebody looks at an image.
+    (folder / "images.npz").touch()
     dataset = {"name": "made", "classes": CLASSES, "items": n_items, "digest": ""}
     own = {"database": place, "cache": None, "checkpoint_seconds": 60.0, "labels": None}
     save_state(folder, {"schema": 1, **own, "dataset": dataset, "rounds": []})

@@ -15,7 +15,7 @@ import numpy as np
 
 from overread.arrays import IntArray
 from overread.arrays.agreed import MAJORITY, RULES
-from overread.config import Config, load_config
+from overread.config import Config, DataConfig, load_config
 from overread.data.dataset import Dataset, load_dataset
 from overread.errors import ConfigError, RunError, name_some
 from overread.files import write_json
@@ -132,16 +132,15 @@ def identity_of(config: Config) -> str:
     return config.model_copy(update={"data": config.data.model_copy(update=moved)}).identity()
 
 
-def check_images(project: Project) -> None:
-    """RunError where the images or their table are no longer where `config.yaml` says; no image is read."""
-    data = project.config.data
+def check_images(folder: Path, data: DataConfig) -> None:
+    """RunError where the images or their table are no longer where `config.yaml` in `folder` says; no image is read."""
     places = {"path": data.path, "image_root": data.image_root, "metadata": data.metadata, "test_path": data.test_path}
     gone = {key: place for key, place in places.items() if place and place.is_absolute() and not place.exists()}
     if gone:
         where = " and ".join(f"{place} (data.{key})" for key, place in gone.items())
         raise RunError(
             f"the images of the project are no longer at {where}: put them back, or write where they are now into "
-            f"{project.folder / CONFIG}, below data: {', '.join(gone)}"
+            f"{folder / CONFIG}, below data: {', '.join(gone)}"
         )
 
 
@@ -150,7 +149,7 @@ def load_items(project: Project, reporter: Reporter) -> tuple[Dataset, IntArray]
 
     RunError where the images or their labels are not those with which the project began.
     """
-    check_images(project)
+    check_images(project.folder, project.config.data)
     dataset = load_dataset(project.config.data, project.config.seed, reporter, needs_test=False)
     if dataset.digest != project.state["dataset"]["digest"]:
         raise RunError(

@@ -13,6 +13,7 @@ from typing import NamedTuple, NoReturn
 import uvicorn
 
 from overread.errors import RunError
+from overread.project.folder import check_images
 from overread.web.app import make_app
 from overread.web.names import is_loopback
 from overread.web.site import Site, open_site
@@ -48,7 +49,7 @@ def serve_project(folder: Path, how: Serving, say: Callable[[str], None]) -> Non
     """Serve the project in `folder` until SIGTERM; SIGINT raises KeyboardInterrupt when everything is closed.
 
     say: is told what is read, and where.  RunError where the address cannot be had, or readers have to log in and no
-    owner can; ConfigError for a public name that is none; else errors as of `open_project`.
+    owner can, or the images are gone; ConfigError for a public name that is none; else errors as of `open_project`.
     """
     with _ended_by_sigterm(), _listen(how.host, how.port) as listening:
         address, port = listening.getsockname()[:2]
@@ -61,6 +62,7 @@ def serve_project(folder: Path, how: Serving, say: Callable[[str], None]) -> Non
             public_names=how.public_names,
             https=how.https,
         ) as site:
+            check_images(site.folder, site.config.data)
             if log_in:
                 _require_owner(site)
             say(_what_is_read(site))

@@ -1,7 +1,6 @@
 """Where the project stands, for its owners; a reader sees how far the round is, and nothing of what others said."""
 
 import math
-import shlex
 from collections import Counter
 from typing import Any
 
@@ -85,7 +84,7 @@ def show_state(site: Here, me: Me) -> State:
         disputed=ranks[TIED],
         outvoted=ranks[LED],
         unclear=0 if said is None else said.unclear,
-        next=_next(project),
+        next=next_step(project, served=True),
         progress=progress,
     )
 
@@ -97,12 +96,6 @@ def _in_whole_labels(entry: dict[str, Any]) -> dict[str, Any]:
         return entry
     rounded = {name: None if value is None else round(value) for name, value in left.items()}
     return {**entry, "estimates": {**entry["estimates"], "wrong_labels_left": rounded}}
-
-
-def _next(project: Project) -> str:
-    """What comes next, for who looks at the page: what he need not be told is that he can serve it."""
-    serve = f"overread serve {shlex.quote(str(project.folder))}, or "
-    return next_step(project).replace(serve, "read here, or ", 1)
 
 
 def _number(value: float) -> float | None:

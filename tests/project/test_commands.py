@@ -208,13 +208,13 @@ def test_images_that_moved_are_named_with_the_keys_to_mend(call: Call, tmp_path:
     write_scans(tmp_path, ["a", "b"] * 4)
     assert call("init", "study", *SCANS).code == 0
     with open_project(tmp_path / "study") as project:
-        check_images(project)
+        check_images(project.folder, project.config.data)
         (tmp_path / "scans").rename(tmp_path / "moved")
         with pytest.raises(RunError, match=r"no longer at .*scans \(data\.image_root\).*below data: image_root$"):
-            check_images(project)
+            check_images(project.folder, project.config.data)
         (tmp_path / "labels.csv").unlink()
         with pytest.raises(RunError, match=r"below data: path, image_root$"):
-            check_images(project)
+            check_images(project.folder, project.config.data)
 
 
 @pytest.mark.parametrize(

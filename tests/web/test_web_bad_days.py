@@ -59,6 +59,8 @@ def test_a_server_that_is_killed_again_and_again_loses_and_doubles_nothing(folde
         def read_all(name: str) -> None:
             with closing(served.browser(name)) as client:
                 tasks = asked(client, "work", {"images": 2})["tasks"]
+                # Whoever has begun insists; to come in, the page asks its reader.
+                all_have_work.wait(60)
                 while tasks:
                     content = said(tasks.pop(0))
                     following = insist(client, content)["next"]
@@ -66,9 +68,11 @@ def test_a_server_that_is_killed_again_and_again_loses_and_doubles_nothing(folde
                     # The receipt may have been lost with the one who was to come next.
                     tasks += [following] if following else []
 
+        all_have_work = threading.Barrier(5)
         readers = [threading.Thread(target=read_all, args=(f"reader {number}",)) for number in range(4)]
         for reader in readers:
             reader.start()
+        all_have_work.wait(60)
         for _ in range(3):
             time.sleep(0.4)
             served.kill()

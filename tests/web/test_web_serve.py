@@ -132,6 +132,10 @@ def test_what_it_refuses(study: Path, tmp_path: Path, refused: Callable[..., str
         ]
         for folder, options, words in cases:
             assert words in refused(folder, *options), options
+    moved = shutil.copytree(study, tmp_path / "moved")
+    config = (moved / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(config.replace("tiny.npz", "gone.npz"))
+    assert "below data: path" in refused(moved, "--port", "0")
 
 
 def test_a_reader_or_one_who_was_removed_is_no_owner_who_can_log_in(study: Path, refused: Callable[..., str]) -> None:

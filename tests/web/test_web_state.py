@@ -43,7 +43,7 @@ def test_before_anybody_read_there_is_the_model_alone(site: Site, visit: Visit) 
     assert "6 items" in state["next"]
     # It is served already.
     assert "overread serve" not in state["next"]
-    assert "Next: read here, or overread import" in state["next"]
+    assert "Next: read the others here, then overread update" in state["next"]
 
 
 def test_the_page_and_the_terminal_say_the_same(site: Site, visit: Visit) -> None:
