@@ -15,9 +15,11 @@ from overread.arrays.forecast import Beliefs, Interval, forecast
 from overread.arrays.recalibration import Evidence
 from overread.learn.learners import Scores
 from overread.oracle import Read
-from overread.results import read_column, round_file
+from overread.results import column_names, read_column, round_file
 
 __all__ = ["round_estimates"]
+
+BELIEVED = "exported_probability"
 
 
 def round_estimates(
@@ -76,10 +78,13 @@ def _blind_before(run: Path, number: int, reads: Sequence[Read], last_alone: boo
         of_round = [read for read in reads if read.round == earlier + 1]
         if not of_round:
             continue
-        ordered += of_round
         positions = [read.position for read in of_round]
         path = round_file(run, "scores", earlier)
-        wrong.append(1.0 - read_column(path, "exported_probability")[positions])
+        if BELIEVED not in column_names(path):
+            # A round of an earlier version, of which nothing is known.
+            continue
+        ordered += of_round
+        wrong.append(1.0 - read_column(path, BELIEVED)[positions])
         exported.append(read_column(path, "exported")[positions])
     rounds = np.array([read.round for read in ordered], dtype=np.int64)
     counts = rounds == rounds.max(initial=0) if last_alone else np.ones(len(ordered), dtype=bool)

@@ -18,6 +18,7 @@ __all__ = [
     "NOISE",
     "READS",
     "RESULTS",
+    "column_names",
     "lost_files",
     "read_column",
     "read_results",
@@ -66,6 +67,15 @@ def read_column(path: Path, name: str) -> NDArray[Any]:
         return np.asarray(pq.read_table(path, columns=[name])[name])
     except (OSError, pa.ArrowException, KeyError) as error:
         raise RunError(f"{path} is damaged ({error}); remove it and run the same command again") from None
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a file that `write_scores` wrote; RunError where it is damaged."""
+    try:
+        names: list[str] = pq.read_schema(path).names
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path} is damaged ({error}); remove it and run the same command again") from None
+    return names
 
 
 def lost_files(run: Path, results: Mapping[str, Any]) -> list[Path]:

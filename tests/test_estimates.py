@@ -122,3 +122,21 @@ def test_reads_are_compared_with_what_was_believed_before_them(
         assert (exported, said) == (before["exported"][item], read["label"])
         # Networks that learn from a model which learns from reads are others after a round.
         assert counts == (read["round"] == 2 or method != NETWORKS)
+
+
+def test_a_round_of_an_earlier_version_tells_nothing_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Evidence] = []
+
+    def spy(beliefs: Beliefs, evidence: Evidence, *rest: Any) -> Forecast:
+        seen.append(evidence)
+        if len(seen) == 1:
+            path = tmp_path / "run" / "scores" / "round-000.parquet"
+            pq.write_table(pq.read_table(path).drop_columns(["exported_probability"]), path)
+        return forecast(beliefs, evidence, *rest)
+
+    monkeypatch.setattr(estimates, "forecast", spy)
+    results = simulate(tiny_config(tmp_path, "preset=paper"))
+    assert [len(evidence.wrong) for evidence in seen] == [0, 0, 5]
+    assert len(results["rounds"]) == 3
