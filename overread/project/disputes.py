@@ -4,20 +4,16 @@ from collections.abc import Iterable
 
 from overread.project.folder import Project
 from overread.project.queue_file import read_rows, write_disputed
-from overread.project.snapshot import take_snapshot
+from overread.project.snapshot import snapshot_of_reads
 
 __all__ = ["disputed_items", "note_disputes"]
 
 
 def disputed_items(project: Project) -> list[int]:
     """Positions of the items that were read, and on whose label readers do not agree."""
-    standing = list(project.store.current_reads())
-    # Numbered anew, so that arrays have rows for items that were read alone.
-    row = {item: i for i, item in enumerate(dict.fromkeys(read.item for read in standing))}
-    again = [read._replace(item=row[read.item]) for read in standing]
-    items = list(row)
-    snapshot = take_snapshot(again, len(items), len(project.store.classes), project.consensus)
-    return [items[i] for i in snapshot.disputed.tolist()]
+    found = snapshot_of_reads(project.store.current_reads(), len(project.store.classes), project.consensus)
+    positions: list[int] = found.disputed.tolist()
+    return positions
 
 
 def note_disputes(project: Project, positions: Iterable[int]) -> None:

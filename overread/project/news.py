@@ -2,11 +2,9 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
 from overread.arrays.agreed import MAJORITY
 from overread.project.folder import Project
-from overread.project.snapshot import load_snapshot, take_snapshot
+from overread.project.snapshot import load_snapshot, snapshot_of_reads
 from overread.results import round_file
 
 __all__ = ["News", "news_of"]
@@ -41,13 +39,9 @@ def news_of(project: Project) -> News:
     all_read = known + len(touched) >= n_items and len({read.item for read in store.current_reads()}) == n_items
     if not touched:
         return News(0, [], all_read)
-    # Numbered anew, so that arrays have rows for these items alone.
-    row = {item: i for i, item in enumerate(touched)}
-    standing = [read._replace(item=row[read.item]) for read in store.standing_of(touched)]
-    now = take_snapshot(standing, len(touched), len(store.classes), project.consensus)
+    now = snapshot_of_reads(store.standing_of(touched), len(store.classes), project.consensus)
     learnt = load_snapshot(round_file(project.folder, "snapshots", len(project.rounds) - 1))
     before = dict(zip(learnt.positions.tolist(), learnt.labels.tolist(), strict=True))
-    items = np.array(touched)
-    after = dict(zip(items[now.positions].tolist(), now.labels.tolist(), strict=True))
+    after = dict(zip(now.positions.tolist(), now.labels.tolist(), strict=True))
     changed = sum(before.get(item) != after.get(item) for item in touched)
-    return News(changed, items[now.disputed].tolist(), all_read)
+    return News(changed, now.disputed.tolist(), all_read)

@@ -15,7 +15,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, delete, exists, lit
 from overread.store.records import Lease
 from overread.store.rounds import require_round
 from overread.store.schema import cursors, leases, offers, queue, readers, reads, rounds
-from overread.store.standing import ANSWERS, Standing, has_leader, standing
+from overread.store.standing import ANSWERS, Standing, has_leader, said_later, standing
 
 __all__ = ["end_lease", "lease", "list_leases", "next_item", "refresh", "release"]
 
@@ -47,18 +47,12 @@ _AHEAD = (
     .order_by(queue.c.rank)
     .limit(1)
 )
-_LATER = reads.alias()
-_SAID_LATER = exists().where(
-    _LATER.c.round == reads.c.round,
-    _LATER.c.item == reads.c.item,
-    _LATER.c.reader == reads.c.reader,
-    _LATER.c.sequence > reads.c.sequence,
-    _LATER.c.kind != "adjudication",
-)
 _SKIPPED = (
     select(queue.c.item)
     .join_from(reads, queue, (queue.c.round == reads.c.round) & (queue.c.item == reads.c.item))
-    .where(reads.c.round == _ROUND, reads.c.reader == _READER, reads.c.kind == "skip", ~_SAID_LATER, queue.c.free > 0)
+    .where(
+        reads.c.round == _ROUND, reads.c.reader == _READER, reads.c.kind == "skip", ~said_later(reads), queue.c.free > 0
+    )
     .where(~exists().where(leases.c.round == _ROUND, leases.c.item == queue.c.item, leases.c.reader == _READER))
     # One that is skipped once more goes to the end, so that all others come before it.
     .order_by(reads.c.sequence)

@@ -25,7 +25,7 @@ from overread.errors import Conflict, DataError, StoreError
 from overread.store.queue import end_lease, lease, refresh
 from overread.store.records import Read, Recorded, Withdrawal
 from overread.store.schema import KINDS, items, queue, readers, reads, rounds
-from overread.store.standing import ANSWERS, current, superseded
+from overread.store.standing import ANSWERS, current, said_later, superseded
 from overread.store.texts import stored_text
 
 __all__ = ["record", "take_back", "undo"]
@@ -97,19 +97,11 @@ def undo(
     known = _receipt(connection, row)
     if known is not None:
         return known
-    later = reads.alias()
-    again = exists().where(
-        later.c.round == reads.c.round,
-        later.c.item == reads.c.item,
-        later.c.reader == reads.c.reader,
-        later.c.sequence > reads.c.sequence,
-        later.c.kind != "adjudication",
-    )
     last = connection.execute(
         select(reads.c.sequence, reads.c.item, reads.c.round)
         .join(rounds, rounds.c.number == reads.c.round)
         .where(reads.c.reader == reader, rounds.c.open, reads.c.kind.in_((*ANSWERS, "skip")))
-        .where(~superseded(reads), ~again, true() if item is None else reads.c.item == item)
+        .where(~superseded(reads), ~said_later(reads), true() if item is None else reads.c.item == item)
         .order_by(reads.c.sequence.desc())
         .limit(1)
     ).first()

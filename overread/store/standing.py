@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, bindparam, exists,
 from overread.store.records import StoredRead
 from overread.store.schema import reads
 
-__all__ = ["ANSWERS", "Standing", "current", "current_among", "has_leader", "standing", "superseded"]
+__all__ = ["ANSWERS", "Standing", "current", "current_among", "has_leader", "said_later", "standing", "superseded"]
 
 ANSWERS = ("label", "cannot-tell")
 """Kinds that are an opinion of a reader and take one of an item's places."""
@@ -21,6 +21,18 @@ def superseded(table: FromClause) -> ColumnElement[bool]:
     """Whether a later read replaces the one in a row of `table`, which is `reads` or an alias of it."""
     later = reads.alias()
     return exists().where(later.c.supersedes == table.c.sequence)
+
+
+def said_later(table: FromClause) -> ColumnElement[bool]:
+    """Whether the same reader answered, skipped or took back at the same item and round after a row of `table`."""
+    later = reads.alias()
+    return exists().where(
+        later.c.round == table.c.round,
+        later.c.item == table.c.item,
+        later.c.reader == table.c.reader,
+        later.c.sequence > table.c.sequence,
+        later.c.kind != "adjudication",
+    )
 
 
 def current(table: FromClause) -> ColumnElement[bool]:

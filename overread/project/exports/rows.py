@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from overread.arrays.agreed import MAJORITY
 from overread.errors import RunError
 from overread.project.folder import Project
-from overread.project.snapshot import NOTHING, take_snapshot
+from overread.project.snapshot import NOTHING, snapshot_of_reads, take_snapshot
 from overread.project.words import command
 from overread.results import round_file
 from overread.store import StoredRead, current_among
@@ -72,12 +72,8 @@ def _scores(path: Path) -> Iterator[list[Row]]:
 
 def _agreed_labels(project: Project) -> Mapping[int, int]:
     """Item -> the label that its readers agree on, under a rule that has to see all reads."""
-    standing = list(project.store.current_reads())
-    row = {item: i for i, item in enumerate(dict.fromkeys(read.item for read in standing))}
-    again = (read._replace(item=row[read.item]) for read in standing)
-    found = take_snapshot(again, len(row), len(project.store.classes), project.consensus)
-    items = list(row)
-    return {items[i]: label for i, label in zip(found.positions.tolist(), found.labels.tolist(), strict=True)}
+    found = snapshot_of_reads(project.store.current_reads(), len(project.store.classes), project.consensus)
+    return dict(zip(found.positions.tolist(), found.labels.tolist(), strict=True))
 
 
 class _ByItem:
