@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overread.errors import ConfigError
+from overread.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from overread.project.folder import Project
@@ -87,6 +87,7 @@ def init(
 
     The labels may be wrong.
     """
+    from overread.data.texts import shown
     from overread.progress import Bars
     from overread.project.begin import init_project
     from overread.project.words import counted
@@ -97,7 +98,7 @@ def init(
     if state["unlisted"]:
         have, are = ("has", "is") if state["unlisted"] == 1 else ("have", "are")
         typer.echo(f"{counted(state['unlisted'], 'image')} {have} no row in {labels} and {are} left out")
-    classes = ", ".join(f"{name} ({count})" for name, count in zip(data["classes"], data["counts"], strict=True))
+    classes = ", ".join(f"{shown(name)} ({count})" for name, count in zip(data["classes"], data["counts"], strict=True))
     typer.echo(f"{counted(data['items'], 'image')}{skipped}, classes {classes}")
     _say_next(folder)
 
@@ -125,11 +126,15 @@ def select(
         int | None,
         typer.Option(min=0, help="Items drawn at random beside them, for the estimates; none = active.audit."),
     ] = None,
-    readers: Annotated[int, typer.Option(min=1, help="Readers of each item, who do not see each other's reads.")] = 1,
+    readers: Annotated[
+        int, typer.Option(min=1, max=1000, help="Readers of each item, who do not see each other's reads.")
+    ] = 1,
     at_most: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Where no label has more voices than any other, one more reader at a time, up to so many."
+            min=1,
+            max=1000,
+            help="Where no label has more voices than any other, one more reader at a time, up to so many.",
         ),
     ] = None,
 ) -> None:
@@ -198,7 +203,9 @@ def import_(
             for line in _brought(project, found, command("import", folder, file, *who, "--take-back")):
                 typer.echo(line)
             if project.rounds:
-                note_disputes(project, news_of(project).disputed)
+                # The reads are stored: what cannot be written now, `status` writes.
+                with suppress(OSError, RunError):
+                    note_disputes(project, news_of(project).disputed)
         typer.echo(next_step(project))
 
 
@@ -239,14 +246,18 @@ def update(
     """
     from overread.progress import Bars
     from overread.project.folder import open_project, save_state
-    from overread.project.order import check_update
-    from overread.project.status import describe
+    from overread.project.order import check_update, makes_no_difference
+    from overread.project.status import describe, next_step
 
     with open_project(folder, to_work=True) as project:
+        before = project.consensus
         if consensus is not None:
-            # Kept also where it makes no difference yet.
             project.state["consensus"] = consensus.value
+        if project.consensus != before and makes_no_difference(project):
             save_state(folder, project.state)
+            typer.echo(f"Readers agree by {project.consensus} from now on; no label changes by it.")
+            typer.echo(next_step(project))
+            return
         check_update(project, early)
         from overread.project.steps import update_model
 
@@ -268,7 +279,7 @@ def status(
 
     with open_project(folder) as project:
         # Where the folder cannot be written, the page is left as the way to decide.
-        with suppress(OSError):
+        with suppress(OSError, RunError):
             note_disputes(project, disputed_items(project))
         typer.echo(describe(project, readers=readers))
 

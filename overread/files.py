@@ -21,7 +21,7 @@ REPEATED = 40
 
 
 def temporary_beside(path: Path) -> Path:
-    """A new path in the same folder; what a killed process left under it, `open_run` removes."""
+    """A new path in the same folder; what a killed process left in the folder of a run, `open_run` removes."""
     return path.with_name(f".{path.name[:REPEATED]}.{uuid.uuid4().hex}.tmp")
 
 

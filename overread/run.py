@@ -106,7 +106,8 @@ def open_run(config: Config, kind: Kind = RUN) -> Iterator[Path]:
             with _naming(folder, kind):
                 _claim(folder / CONFIG, config, kind)
             for leftover in folder.rglob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
+                if not leftover.is_dir():
+                    leftover.unlink(missing_ok=True)
             yield folder
         except BaseException:
             if CONFIG not in before and {entry.name for entry in folder.iterdir()} <= {CONFIG, LOCK}:

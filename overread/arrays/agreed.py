@@ -21,7 +21,7 @@ def agreed_labels(
 
     item, reader, label: (R,), as in `overread.arrays.consensus`.  rule: majority = the class that more readers named
     than any other; dawid-skene = the class that is more probable than all others together, by what `dawid_skene` finds
-    out about the errors of every reader: it needs several readers, and items that they share.
+    out about the errors of every reader, if any of them named it: it needs several readers, and items that they share.
     ConfigError for another rule, DataError as in `check_reads`.
 
     >>> item, reader = np.repeat(np.arange(3), 3), np.tile(np.arange(3), 3)
@@ -35,6 +35,8 @@ def agreed_labels(
     if rule != DAWID_SKENE:
         raise ConfigError(f"there is no rule {rule!r} of consensus; known are {', '.join(RULES)}")
     posterior = dawid_skene(item, reader, label, n_items, n_readers, n_classes).posterior
-    sure = (votes.sum(axis=1) > 0) & (posterior.max(axis=1, initial=0.0) > LEAST_PROBABILITY)
-    agreed: IntArray = np.where(sure, posterior.argmax(axis=1), CANNOT_TELL)
+    best = posterior.argmax(axis=1)
+    named = votes[np.arange(n_items), best] > 0
+    sure = named & (posterior.max(axis=1, initial=0.0) > LEAST_PROBABILITY)
+    agreed: IntArray = np.where(sure, best, CANNOT_TELL)
     return agreed

@@ -18,16 +18,29 @@ PNG = b"\x89PNG\r\n\x1a\n"
 PNG_KEPT = frozenset(
     {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP"}
 )
+# Bytes of their data; of what has more the rest is something else.
+MOST = {
+    b"IHDR": 13,
+    b"gAMA": 4,
+    b"cHRM": 32,
+    b"sRGB": 1,
+    b"cICP": 4,
+    b"IEND": 0,
+    b"sBIT": 4,
+    b"tRNS": 256,
+    b"PLTE": 768,
+}
+LARGEST_PROFILE = 16 << 20
 
 JPEG = b"\xff\xd8"
 # Frames, tables, scans, and their ends; but for C8, which no decoder knows.
-JPEG_KEPT = frozenset({*range(0xC0, 0xC8), *range(0xC9, 0xD0), 0xDA, 0xDB, 0xDC, 0xDD})
+JPEG_KEPT = frozenset({*range(0xC0, 0xC8), *range(0xC9, 0xD0), 0xDA, 0xDB, 0xDD})
 START_OF_SCAN, END_OF_IMAGE, EXIF = 0xDA, 0xD9, 0xE1
 ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 # Within a scan FF00 is a byte and FFD0 to FFD7 are marks for who lost the thread; all else ends it.
-AFTER_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Bytes of their segments, before what may follow in them.
-JFIF, ADOBE = 12, 12
+JFIF, ADOBE, ICC = 12, 12, 14
 
 UPRIGHT = 1
 # The width of the window over all levels that 8 bits have.
@@ -84,16 +97,28 @@ def _bare_png(content: bytes, exif: bytes) -> bytes:
         chunk = content[position : position + 12 + length]
         if len(chunk) < 12 + length:
             raise ValueError("cut off")
+        if length > MOST.get(kind, length):
+            raise ValueError("too long for what it holds")
         if kind == b"IDAT" and exif:
             parts.append(_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")))
             exif = b""
         if kind == b"iCCP":
-            # Its name is free text.
-            chunk = _chunk(kind, b"profile\0" + chunk[8:-4].partition(b"\0")[2])
+            chunk = _profile(chunk[8:-4])
         if kind in PNG_KEPT:
             parts.append(chunk)
         position += 12 + length
     return b"".join(parts)
+
+
+def _profile(data: bytes) -> bytes:
+    """The chunk of a colour profile, whose name is free text; nothing where it is none."""
+    packed = data.partition(b"\0")[2][1:]
+    profile = zlib.decompressobj().decompress(packed, LARGEST_PROFILE)
+    return _chunk(b"iCCP", b"profile\0\0" + zlib.compress(profile)) if _is_profile(profile) else b""
+
+
+def _is_profile(profile: bytes) -> bool:
+    return profile[36:40] == b"acsp"
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -145,4 +170,6 @@ def _kept(marker: int, data: bytes) -> bytes | None:
         return data[:JFIF] + b"\0\0"
     if marker == 0xEE and data.startswith(b"Adobe"):
         return data[:ADOBE]
-    return data if marker == 0xE2 and data.startswith(b"ICC_PROFILE\0") else None
+    is_profile = marker == 0xE2 and data.startswith(b"ICC_PROFILE\0") and len(data) > ICC
+    # Of a profile in several segments the first one says that it is one.
+    return data if is_profile and (data[ICC - 2] != 1 or _is_profile(data[ICC:])) else None

@@ -13,13 +13,13 @@ from overread.project.snapshot import opinions_among
 from overread.rng import generator
 from overread.store import Store, StoredRead
 
-__all__ = ["Compared", "Opinions", "Pair", "compare_readers", "describe_compared", "opinions_in"]
+__all__ = ["Compared", "Pair", "StandingReads", "compare_readers", "describe_compared", "opinions_in"]
 
 # Bootstraps of more pairs take longer than anybody waits, and nobody reads a table of so many.
 MOST_PAIRS = 45
 
 
-class Opinions(NamedTuple):
+class StandingReads(NamedTuple):
     """What stands, as arrays (R,) whose items are numbered anew, so that nothing grows with items that nobody read."""
 
     standing: list[StoredRead]
@@ -59,7 +59,7 @@ class Compared(NamedTuple):
     """Over all items with two labels or more; None where it is not defined."""
 
 
-def opinions_in(store: Store) -> Opinions:
+def opinions_in(store: Store) -> StandingReads:
     """What stands in `store`; time and memory grow with the reads, not with the items."""
     standing = list(store.current_reads())
     # After the reads: nobody in them is missing.
@@ -68,10 +68,10 @@ def opinions_in(store: Store) -> Opinions:
     row = {item: i for i, item in enumerate(dict.fromkeys(read.item for read in standing))}
     standing = [read._replace(item=row[read.item], reader=column[read.reader]) for read in standing]
     names = [reader.name for reader in readers]
-    return Opinions(standing, *opinions_among(standing), names, len(row), len(store.classes))
+    return StandingReads(standing, *opinions_among(standing), names, len(row), len(store.classes))
 
 
-def compare_readers(opinions: Opinions) -> Compared | None:
+def compare_readers(opinions: StandingReads) -> Compared | None:
     """How the readers compare; None where no two of them labelled one item.
 
     The same opinions give the same intervals.
@@ -93,6 +93,9 @@ def compare_readers(opinions: Opinions) -> Compared | None:
 
 def describe_compared(compared: Compared, classes: tuple[str, ...]) -> Iterator[str]:
     """Lines for the terminal: the kappas, and of every reader a table of what he said beside what all others say."""
+    n_pairs = len(compared.names) * (len(compared.names) - 1) // 2
+    if n_pairs > MOST_PAIRS:
+        yield f"Of {n_pairs} pairs the first {MOST_PAIRS} are compared."
     for pair in compared.pairs:
         yield f"{pair.first} and {pair.second}, Cohen's kappa: {_described(pair.kappa)}"
     if compared.fleiss is not None and len(compared.names) > 2:

@@ -27,6 +27,7 @@ from overread.store.engine import is_file, url_of
 
 __all__ = ["class_notes", "init_project"]
 
+MOST_CLASSES = 500
 FEW = 3
 """Images of a class whose name may be a typing error; or so many that another class has `RARE` times as many."""
 RARE = 50
@@ -65,6 +66,7 @@ def init_project(
         if (run / STATE).exists():
             raise RunError(f"{folder} has become a project meanwhile: see `{command('status', folder)}`")
         if database is None:
+            _refuse_used(run)
             # What an `init` left that was killed before it was done.
             for leftover in run.glob(f"{DATABASE}*"):
                 leftover.unlink()
@@ -103,9 +105,12 @@ def class_notes(names: Sequence[str], counts: Sequence[int], ids: Sequence[str],
     """Notes on classes that may be meant to be one, and on which images have the rarer of them.
 
     counts: items of each class.  ids, given: of every item.  Names that differ by case or blanks alone are one, and so
-    may a class with few items be that has nearly the name of a larger one.
+    may a class with few items be that has nearly the name of a larger one.  None of more than 500 classes, which nobody
+    typed.
     """
-    notes = []
+    notes: list[str] = []
+    if len(names) > MOST_CLASSES:
+        return notes
     for small, large in permutations(range(len(names)), 2):
         few = counts[small] < counts[large] and counts[small] <= max(FEW, counts[large] // RARE)
         same = same_but_for_case(names[small], names[large]) and (counts[small], small) < (counts[large], large)
@@ -117,6 +122,20 @@ def class_notes(names: Sequence[str], counts: Sequence[int], ids: Sequence[str],
                 "labels"
             )
     return notes
+
+
+def _refuse_used(folder: Path) -> None:
+    """RunError where the database in `folder` holds what somebody did: then it is no leftover of a killed `init`."""
+    if not (folder / DATABASE).is_file():
+        return
+    try:
+        with Store.open(folder / DATABASE) as store:
+            was_used = bool(store.rounds() or store.readers())
+    except StoreError:
+        # Killed before there were tables.
+        return
+    if was_used:
+        raise RunError(f"{folder / DATABASE} holds readers or rounds, and {STATE} is lost: restore it from a copy")
 
 
 def _check_places(images: Path, labels: Path | None) -> None:

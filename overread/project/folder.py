@@ -74,6 +74,9 @@ def open_project(folder: Path, *, to_work: bool = False) -> Iterator[Project]:
     its files are damaged; StoreError for the database.
     """
     if not (folder / CONFIG).is_file() or not (folder / STATE).is_file():
+        if (folder / DATABASE).is_file():
+            lost = " and ".join(name for name in (CONFIG, STATE) if not (folder / name).is_file())
+            raise RunError(f"{folder} holds a project that lost its {lost}: restore that from a copy")
         near = _project_called_like(folder)
         begin = f"begin one with `{command('init', folder, '--images', 'PATH')}`"
         raise RunError(f"{folder} holds no project: {f'did you mean {near}?' if near else begin}")

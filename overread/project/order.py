@@ -6,7 +6,7 @@ from overread.project.news import news_of
 from overread.project.next_step import next_step
 from overread.project.words import command
 
-__all__ = ["check_learn", "check_select", "check_update", "complete_round", "nothing_left"]
+__all__ = ["check_learn", "check_select", "check_update", "complete_round", "makes_no_difference", "nothing_left"]
 
 UNASKED = "none: reads that came between rounds"
 """In place of a sampler, of a round whose items nobody was asked for."""
@@ -63,6 +63,14 @@ def check_update(project: Project, early: bool) -> int:
             f"with `{command('update', project.folder, '--early')}`"
         )
     return number
+
+
+def makes_no_difference(project: Project) -> bool:
+    """Whether no round is open, and what readers say is what the last update learnt, by the rule of consensus of now.
+
+    Errors: RunError as of `_number`.
+    """
+    return len(project.store.rounds()) != _number(project) and not news_of(project).changed
 
 
 def complete_round(project: Project) -> None:

@@ -25,7 +25,10 @@ def write_queue(folder: Path, number: int, queue: Mapping[str, list[int]], rows:
     """
     write_json(_positions_file(folder, number), {**queue, "rows": [list(row) for row in rows]})
     if rows:
-        _write_table(table_file(folder, number), [(*row, "", "") for row in rows])
+        _write_table(table_file(folder, number), HEAD, [dict(zip(HEAD, row, strict=False)) for row in rows])
+    else:
+        # Of a selection that was killed before its round was opened.
+        table_file(folder, number).unlink(missing_ok=True)
 
 
 def read_queue(folder: Path, number: int) -> dict[str, list[int]]:
@@ -51,12 +54,14 @@ def write_disputed(folder: Path, number: int, rows: Sequence[tuple[str, str]]) -
     """
     path = disputed_file(folder, number)
     try:
-        there = {row["id"]: [row.get(name, "") for name in HEAD] for row in _rows_of(path)}
+        there = {row["id"]: row for row in _rows_of(path)}
     except DataError:
         return
-    new = [row for row in rows if row[0] not in there]
+    new = {name: {"id": name, "image": image} for name, image in rows if name not in there}
     if new:
-        _write_table(path, [*there.values(), *([*row, "", ""] for row in new)])
+        # Columns of one's own stay, such as who decided.
+        head = list(dict.fromkeys([*HEAD, *(name for row in there.values() for name in row)]))
+        _write_table(path, head, [*there.values(), *new.values()])
 
 
 def _rows_of(path: Path) -> Iterator[dict[str, str]]:
@@ -73,10 +78,10 @@ def table_file(folder: Path, number: int) -> Path:
     return round_file(folder, "queue", number, ".csv")
 
 
-def _write_table(path: Path, rows: Iterable[Sequence[str]]) -> None:
+def _write_table(path: Path, head: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEAD)
+    writer = csv.DictWriter(text, head, restval="", lineterminator="\n")
+    writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from overread.arrays import IntArray
-from overread.arrays.agreed import MAJORITY
+from overread.arrays.agreed import DAWID_SKENE, MAJORITY
 from overread.arrays.agreement import Agreement, krippendorff_alpha
 from overread.arrays.consensus import CANNOT_TELL, consensus_of_others
 from overread.project.agreement import compare_readers, describe_compared, opinions_in
@@ -19,6 +19,11 @@ from overread.rng import generator
 from overread.store import Store
 
 __all__ = ["ReaderSaid", "Said", "describe", "next_step", "what_was_said"]
+
+NO_LABEL = {
+    MAJORITY: "no label has more voices than any other",
+    DAWID_SKENE: "no label is more probable than all others together",
+}
 
 
 class ReaderSaid(NamedTuple):
@@ -136,16 +141,19 @@ def _read_lines(project: Project, said: Said) -> Iterator[str]:
     if alpha is not None:
         yield f"Agreement of readers, Krippendorff's alpha: {alpha.value:.2f} ({alpha.low:.2f} to {alpha.high:.2f})"
     if said.disputed:
-        yield (
-            f"{counted(said.disputed, 'item')} {'is' if said.disputed == 1 else 'are'} disputed, no label has more "
-            f"voices than any other: {_way_to_decide(project)}"
-        )
+        are = "is" if said.disputed == 1 else "are"
+        why, way = NO_LABEL[project.consensus], _way_to_decide(project)
+        yield f"{counted(said.disputed, 'item')} {are} disputed, {why}: {way}"
     if said.unclear:
         yield f"{counted(said.unclear, 'item')} {'was' if said.unclear == 1 else 'were'} read, and nobody could tell"
 
 
 def _way_to_decide(project: Project) -> str:
     folder, table = project.folder, disputed_file(project.folder, max(0, len(project.rounds) - 1))
+    by_hand = f"decide in {table}, and `{command('import', folder, table, '--adjudicate', '--reader', 'NAME')}`"
+    if project.consensus != MAJORITY:
+        # The page knows of items with different labels, and these may have one read.
+        return by_hand
     page = f"decide on the page, `{command('serve', folder)}`"
     if not table.exists():
         return page

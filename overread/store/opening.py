@@ -63,7 +63,8 @@ def check(engine: Engine) -> list[str]:
     place = place_of(engine.url)
     if is_file(engine.url) and not Path(place).is_file():
         raise StoreError(
-            f"there is no database {place}; put a copy of it back, or begin a project with `overread init`"
+            f"there is no database {place}; put a copy of it back, or begin another project in another folder with "
+            "`overread init`"
         )
     with told(place):
         with engine.connect() as connection:

@@ -15,7 +15,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, delete, exists, lit
 from overread.store.records import Lease
 from overread.store.rounds import require_round
 from overread.store.schema import cursors, leases, offers, queue, readers, reads, rounds
-from overread.store.standing import ANSWERS, Standing, has_leader, said_later, standing
+from overread.store.standing import ANSWERS, Standing, has_leader, said_later, standing, superseded
 
 __all__ = ["end_lease", "lease", "list_leases", "next_item", "refresh", "release"]
 
@@ -47,12 +47,21 @@ _AHEAD = (
     .order_by(queue.c.rank)
     .limit(1)
 )
+_MINE = reads.alias()
+_ANSWERED = exists().where(
+    _MINE.c.round == reads.c.round,
+    _MINE.c.item == reads.c.item,
+    _MINE.c.reader == reads.c.reader,
+    _MINE.c.kind.in_(ANSWERS),
+    ~superseded(_MINE),
+)
 _SKIPPED = (
     select(queue.c.item)
     .join_from(reads, queue, (queue.c.round == reads.c.round) & (queue.c.item == reads.c.item))
     .where(
         reads.c.round == _ROUND, reads.c.reader == _READER, reads.c.kind == "skip", ~said_later(reads), queue.c.free > 0
     )
+    .where(~_ANSWERED)
     .where(~exists().where(leases.c.round == _ROUND, leases.c.item == queue.c.item, leases.c.reader == _READER))
     # One that is skipped once more goes to the end, so that all others come before it.
     .order_by(reads.c.sequence)

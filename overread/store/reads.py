@@ -94,6 +94,7 @@ def undo(
     Conflict where the client-made id came with another content.
     """
     row: dict[str, Any] = {"client_id": _uuid(client_id), "reader": reader, "kind": "undo", "label": None}
+    row |= {} if item is None else {"item": item}
     known = _receipt(connection, row)
     if known is not None:
         return known

@@ -125,15 +125,13 @@ class Progress(NamedTuple):
     """How far a round is.
 
     items: in the queue.  finished: of them, those with all reads that they want.  wanted, answered: reads, over all
-    items.  reading: leases that run now.  by_reader: reads of each reader who has any in this round.
+    items.
     """
 
     items: int
     finished: int
     wanted: int
     answered: int
-    reading: int
-    by_reader: dict[int, int]
 
 
 class Part(NamedTuple):

@@ -10,7 +10,7 @@ from overread.errors import DataError, StoreError
 from overread.store.items import count_items
 from overread.store.records import Part, Progress, Round
 from overread.store.schema import cursors, leases, offers, queue, reads, rounds
-from overread.store.standing import ANSWERS, superseded
+from overread.store.standing import ANSWERS
 from overread.store.texts import stored_text
 
 __all__ = ["close_round", "list_rounds", "open_round", "part", "progress", "require_round"]
@@ -74,22 +74,14 @@ def require_round(connection: Connection, number: int) -> Round:
     return Round(*row)
 
 
-def progress(connection: Connection, number: int, now: datetime) -> Progress:
+def progress(connection: Connection, number: int) -> Progress:
     """How far the round is; StoreError where there is none."""
     require_round(connection, number)
     done = case((queue.c.answered >= queue.c.wanted, 1), else_=0)
     sums = [func.coalesce(func.sum(column), 0) for column in (done, queue.c.wanted, queue.c.answered)]
     items, *counts = connection.execute(select(func.count(), *sums).where(queue.c.round == number)).one()
-    live = select(func.count()).select_from(leases).where(leases.c.round == number, leases.c.until > now)
-    own = (
-        select(reads.c.reader, func.count())
-        .where(reads.c.round == number, reads.c.kind.in_(ANSWERS), ~superseded(reads))
-        .group_by(reads.c.reader)
-        .order_by(reads.c.reader)
-    )
-    by_reader = {int(reader): int(count) for reader, count in connection.execute(own)}
     finished, wanted, answered = (int(count) for count in counts)
-    return Progress(items, finished, wanted, answered, connection.execute(live).scalar_one(), by_reader)
+    return Progress(items, finished, wanted, answered)
 
 
 def part(connection: Connection, number: int, reader: int, now: datetime) -> Part:
@@ -107,20 +99,24 @@ def part(connection: Connection, number: int, reader: int, now: datetime) -> Par
         .where(reads.c.round == number, reads.c.reader == reader, reads.c.kind != "adjudication")
         .order_by(reads.c.sequence)
     )
-    # By item, so that the last event counts.
-    last = {item: (kind, free) for item, kind, free in connection.execute(events)}
+    # By item, so that the last event counts; a skip takes no answer back.
+    last: dict[int, tuple[str, bool]] = {}
+    for item, kind, free in connection.execute(events):
+        if kind != "skip" or last.get(item, ("", False))[0] not in ANSWERS:
+            last[item] = (kind, free)
     seen = {item: (kind, free) for item, (kind, free) in last.items() if kind != "undo"}
     running = (
-        select(leases.c.item, leases.c.reader, is_free)
+        select(leases.c.item, leases.c.reader, is_free, queue.c.answered < queue.c.wanted)
         .join_from(leases, queue, (queue.c.round == leases.c.round) & (queue.c.item == leases.c.item))
         .where(leases.c.round == number, leases.c.until > now)
     )
     running_now = connection.execute(running).all()
-    held = {item: free for item, who, free in running_now if who == reader}
+    held = {item: free for item, who, free, _ in running_now if who == reader}
     known = {item: free for item, (_, free) in seen.items()} | held
     return Part(
         answered=sum(kind in ANSWERS for kind, _ in seen.values()),
         left=n_free - sum(map(bool, known.values())) + len(held),
         skipped=sum(kind == "skip" and bool(free) for item, (kind, free) in seen.items() if item not in held),
-        with_others=len({item for item, *_ in running_now} - known.keys()),
+        # A late answer of somebody else may have completed one that is read still.
+        with_others=len({item for item, _, _, is_wanted in running_now if is_wanted} - known.keys()),
     )

@@ -14,7 +14,7 @@ ANSWERS = ("label", "cannot-tell")
 """Kinds that are an opinion of a reader and take one of an item's places."""
 
 Standing = dict[int, tuple[str, int | None]]
-"""Reader -> kind and label of his last event at one item in one round."""
+"""Reader -> kind and label of his last event at one item in one round; a skip takes no answer back."""
 
 
 def superseded(table: FromClause) -> ColumnElement[bool]:
@@ -55,8 +55,12 @@ _EVENTS = (
 
 def standing(connection: Connection, round_number: int, item: int) -> Standing:
     """Where all readers stand who answered, skipped or took back at this item in this round; no adjudications."""
-    rows = connection.execute(_EVENTS, {"of_round": round_number, "of_item": item})
-    return {reader: (kind, label) for reader, kind, label in rows}
+    found: Standing = {}
+    for reader, kind, label in connection.execute(_EVENTS, {"of_round": round_number, "of_item": item}):
+        # A skip, by another tab for one, takes no answer back.
+        if kind != "skip" or found.get(reader, ("", None))[0] not in ANSWERS:
+            found[reader] = (kind, label)
+    return found
 
 
 def has_leader(votes: Counter[int]) -> bool:

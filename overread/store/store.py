@@ -241,7 +241,7 @@ class Store:
 
     def progress(self, round_number: int) -> Progress:
         """How far a round is; StoreError where there is none."""
-        return self._read(lambda c: rounds.progress(c, round_number, self._clock()))
+        return self._read(lambda c: rounds.progress(c, round_number))
 
     def part(self, round_number: int, reader: int) -> Part:
         """What of a round is for one reader; StoreError where there is no such round."""

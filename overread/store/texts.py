@@ -9,6 +9,8 @@ __all__ = ["NAME_LENGTH", "reader_name", "stored_text", "tidy_name"]
 NAME_LENGTH = 200
 # Control characters, and those that turn the direction of what follows; two that join letters some scripts need.
 UNSEEN, JOINERS = ("Cc", "Cf", "Co", "Cn"), "\u200c\u200d"
+# Letters, numbers, punctuation and symbols, but for those that are drawn as nothing.
+SEEN, BLANKS = "LNPS", "\u115f\u1160\u2800\u3164\uffa0"
 
 
 def stored_text(value: str, what: str) -> str:
@@ -35,6 +37,8 @@ def reader_name(name: str) -> str:
     tidy = stored_text(tidy_name(name), "the name of a reader")
     if not 1 <= len(tidy) <= NAME_LENGTH:
         raise DataError(f"the name of a reader has {len(tidy)} characters; give 1 to {NAME_LENGTH} of them")
-    if any(unicodedata.category(letter) in UNSEEN and letter not in JOINERS for letter in tidy):
+    if any(unicodedata.category(letter) in UNSEEN and letter not in JOINERS for letter in tidy) or not any(
+        unicodedata.category(letter)[0] in SEEN and letter not in BLANKS for letter in tidy
+    ):
         raise DataError(f"the name of a reader holds characters that cannot be seen: {tidy!a}; take them out")
     return tidy

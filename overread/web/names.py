@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import idna
+
 from overread.errors import ConfigError
 
 __all__ = ["Names", "is_loopback", "names_of"]
@@ -58,7 +60,7 @@ def names_of(host: str, public_names: Iterable[str]) -> Names:
 def _as_sent(name: str | None) -> str | None:
     """A name with letters beyond ASCII in the form in which browsers send it."""
     try:
-        return name and name.encode("idna").decode()
+        return name if name is None or name.isascii() else idna.encode(name, uts46=True).decode()
     except UnicodeError:
         return None
 

@@ -39,7 +39,8 @@ def load_secret(folder: Path) -> bytes:
             except FileExistsError:
                 pass
             except OSError:
-                # File systems of memory cards have no links.
+                # File systems of memory cards have no links; of two servers that begin at once one may then end the
+                # sessions of the other.
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)

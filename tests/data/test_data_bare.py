@@ -2,12 +2,14 @@
 
 import io
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import PIL.PngImagePlugin
 import pytest
 from hypothesis import given, settings
@@ -21,7 +23,7 @@ SECRET = b"Doe^Jane 1961"
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (21, 34, 3), dtype=np.uint8)
 GREY = RNG.integers(0, 65536, (21, 34), dtype=np.uint16)
-PROFILE = b"the profile of a scanner" * 9
+PROFILE = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
 
 
 def exif(orientation: int | None) -> bytes:
@@ -169,3 +171,30 @@ def test_damaged_files_are_copied_to_the_same_pixels_or_refused(
     copy = write_bare(source, folder / "copy")
     assert pixels(copy) == expected
     assert SECRET not in copy.read_bytes()
+
+
+def test_what_is_no_profile_and_what_is_too_long_is_left_out(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    PIL.Image.fromarray(RGB).save(stream, "JPEG", icc_profile=SECRET * 9)
+    assert SECRET not in (bare_bytes(stream.getvalue()) or SECRET)
+    stream = io.BytesIO()
+    PIL.Image.fromarray(RGB).save(stream, "PNG", icc_profile=SECRET * 9)
+    bare = bare_bytes(stream.getvalue())
+    assert bare is not None
+    assert b"iCCP" not in bare
+    gamma = PIL.PngImagePlugin.PngInfo()
+    gamma.add(b"gAMA", bytes(4) + SECRET)
+    source = tmp_path / "a.png"
+    PIL.Image.fromarray(RGB).save(source, pnginfo=gamma)
+    copy = write_bare(source, tmp_path / "copy")
+    assert SECRET not in copy.read_bytes()
+    assert pixels(copy) == pixels(source)
+
+
+def test_a_scan_full_of_fill_bytes_takes_no_time() -> None:
+    content = jpeg()
+    long = content[:-2] + b"\xff" * 2_000_000 + b"\0" + content[-2:]
+    started = time.monotonic()
+    assert bare_bytes(long) is not None
+    # Forward again and again from every byte it would take hours.
+    assert time.monotonic() - started < 10

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,7 @@ def test_an_export_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         while not any(tmp_path.glob(".out.csv.*")):
             assert process.poll() is None
+            time.sleep(0.01)
         process.terminate()
         assert process.wait() == 128 + signal.SIGTERM
     assert [entry.name for entry in tmp_path.iterdir()] == ["study"]

@@ -12,10 +12,12 @@ import pytest
 from test_project import METHODS, begun
 from tiny import CLASSES
 
+from overread.arrays.agreed import RULES
 from overread.cli import main
+from overread.cli_project import Consensus
 from overread.progress import Silent
-from overread.project.exports import export_labels
-from overread.project.folder import open_project
+from overread.project.exports import export_labels, rows
+from overread.project.folder import Project, open_project
 from overread.project.news import news_of
 from overread.project.steps import learn_labels, select_items, update_model
 from overread.results import round_file
@@ -129,3 +131,52 @@ def test_where_readers_tie_one_more_is_asked_up_to_a_limit(
     with pytest.raises(SystemExit):
         main()
     assert "--at-most: it is less than --readers 3" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_cannot_be_updated_keeps_its_rule_and_what_makes_no_difference_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _, _ = begun(tmp_path, *METHODS["noise model"])
+    arguments = ["update", str(folder), "--consensus", "dawid-skene"]
+    with open_project(folder, to_work=True) as project:
+        learn_labels(project, Silent())
+        select_items(project, 3, Silent())
+    monkeypatch.setattr(sys, "argv", ["overread", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    with open_project(folder, to_work=True) as project:
+        assert project.consensus == "majority"
+        update_model(project, Silent(), early=True)
+    out = command(monkeypatch, capsys, *arguments)
+    assert out.startswith("Readers agree by dawid-skene from now on; no label changes by it.\nNext: overread select ")
+    with open_project(folder) as project:
+        assert project.consensus == "dawid-skene"
+        assert len(project.rounds) == 2
+
+
+def test_the_names_of_the_rules_are_one_list() -> None:
+    assert tuple(each.value for each in Consensus) == RULES
+
+
+def test_a_read_that_comes_while_a_file_is_written_is_not_half_in_it(
+    judged: tuple[Path, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = judged
+    with open_project(folder, to_work=True) as project:
+        project.state["consensus"] = "dawid-skene"
+        update_model(project, Silent())
+        plain = rows._agreed_labels
+
+        def later(project: Project) -> object:
+            said(folder, 90, 1, "Ada")
+            store = project.store
+            assert store.undo(1, str(uuid4()), 60) is None
+            said(folder, 0, 2, "Ben")
+            return plain(project)
+
+        monkeypatch.setattr(rows, "_agreed_labels", later)
+        found = [item for batch in rows.labelled_items(project) for item in batch]
+    assert found[90].reads == []
+    assert found[90].row["source"] in ("given", "model")
+    assert found[0].row["source"] in ("read", "disputed")

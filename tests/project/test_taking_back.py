@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exchanged import begun, said, standing, with_round, write_arrays
+from exchanged import CLASSES, begun, said, standing, with_round, write_arrays
 
 from overread.errors import DataError
 from overread.files import write_text
@@ -142,7 +142,31 @@ def test_what_was_said_on_the_page_stays_and_comes_back_where_it_was_replaced(fo
     with open_project(folder) as project:
         assert project.store.progress(1).finished == 4
         kept = sorted(project.store.current_reads(), key=lambda read: read.item)
-        assert [(read.comment, read.shown) for read in kept] == [(f"page {i}", {"given": 1}) for i in range(4)]
+        firsts = [project.store.history(position)[0].sequence for position in range(4)]
+        shown = [{"given": 1} | ({"repeats": first} if i else {}) for i, first in enumerate(firsts)]
+        assert [(read.comment, read.shown) for read in kept] == [(f"page {i}", shown[i]) for i in range(4)]
+
+
+@pytest.mark.parametrize("decides", [False, True])
+def test_several_files_are_taken_back_to_what_was_said_on_the_page(folder: Path, decides: bool) -> None:
+    with with_round(folder) as project:
+        ada = project.store.add_reader("Ada").id
+        name = project.store.item(0).id
+        project.store.record(said(0, ada, 0, "adjudication" if decides else "label", round=1))
+    before = found(folder)
+    files = [folder.parent / f"{number}.csv" for number in range(2)]
+    for file, label in zip(files, CLASSES[1:], strict=True):
+        write_text(file, f"id,label\n{name},{label}\n")
+        assert imported(folder, file, "Ada", adjudicate=decides).reads == 1
+    for file in (files[1], files[0]):
+        assert taken_back(folder, file, "Ada", adjudicate=decides) == 1
+    assert found(folder) == before
+    # And once more, over what was said again.
+    for file in files:
+        assert imported(folder, file, "Ada", adjudicate=decides).reads == 1
+    for file in (files[1], files[0]):
+        assert taken_back(folder, file, "Ada", adjudicate=decides) == 1
+    assert found(folder) == before
 
 
 def test_a_decision_is_taken_back_and_the_one_before_stands_again(folder: Path) -> None:

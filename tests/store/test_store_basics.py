@@ -80,7 +80,7 @@ def test_an_id_that_stands_twice_is_named_in_whatever_batch_it_is(store: Store) 
 def test_readers_have_names_of_their_own_and_can_be_changed(store: Store) -> None:
     with pytest.raises(StoreError, match="there is a reader 'ada'"):
         store.add_reader(" ada")
-    for name in ("", " ", "a\x1b[2Jb", "a\u202eb", "a\u200bb", "x" * 201, "a\0b"):
+    for name in ("", " ", "a\x1b[2Jb", "a\u202eb", "a\u200bb", "\u200d\u200d", "\u3164", "\u2800", "x" * 201, "a\0b"):
         with pytest.raises(DataError, match="name of a reader"):
             store.add_reader(name)
     changed = store.change_reader(1, role="owner", active=False)

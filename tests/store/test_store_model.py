@@ -51,14 +51,17 @@ class Model:
     def events(self, item: int) -> dict[int, object]:
         return {reader: said for reader, other, said in self.log if other == item}
 
-    def free(self, item: int) -> int:
+    def wants(self, item: int) -> int:
         answers = [said for said in self.events(item).values() if said != "skip"]
         votes = sorted(Counter(said for said in answers if said != "cannot-tell").values(), reverse=True)
         leads = bool(votes) and (len(votes) == 1 or votes[0] > votes[1])
         places = self.wanted
         if len(answers) >= self.wanted and not leads:
             places = max(places, min(self.at_most, len(answers) + 1))
-        return places - len(answers) - sum(other == item for _, other in self.live())
+        return places - len(answers)
+
+    def free(self, item: int) -> int:
+        return self.wants(item) - sum(other == item for _, other in self.live())
 
     def live(self) -> list[tuple[int, int]]:
         return [key for key, until in self.leases.items() if until > self.now]
@@ -86,7 +89,7 @@ class Model:
         held = {item for who, item in self.live() if who == reader}
         new = {item for item in self.order if item not in seen and self.free(item) > 0}
         answers = [item for who, item, said in self.log if who == reader and said != "skip"]
-        others = {item for who, item in self.live()} - seen - held
+        others = {item for who, item in self.live() if self.wants(item) > 0} - seen - held
         return Part(len(answers), len(new | held), len(self.skipped(reader)), len(others))
 
     def say(self, reader: int, item: int, said: object) -> None:

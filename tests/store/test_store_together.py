@@ -63,7 +63,7 @@ def test_twenty_readers_at_once_read_every_item_as_often_as_wanted(crowd: Store,
         assert {read.client_id: read.sequence for read in current} == {c: r.sequence for c, r in receipts}
         assert Counter(read.item for read in current) == dict.fromkeys(range(60), wanted)
         assert len({(read.item, read.reader) for read in current}) == 60 * wanted
-        assert crowd.progress(1)[:5] == (60, 60, 60 * wanted, 60 * wanted, 0)
+        assert crowd.progress(1) == (60, 60, 60 * wanted, 60 * wanted)
 
 
 def test_the_same_answer_from_many_threads_is_one_read(crowd: Store) -> None:

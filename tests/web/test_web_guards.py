@@ -198,6 +198,7 @@ def test_the_names_of_a_server() -> None:
     assert not every.answers_to("evil.example")
     assert names_of("2001:db8::1", []).answers_to("[2001:DB8:0::1]:443")
     assert names_of("127.0.0.1", ["praxis-müller.example"]).answers_to("xn--praxis-mller-klb.example")
+    assert names_of("127.0.0.1", ["stra\u00dfe.example"]).answers_to("xn--strae-oqa.example")
     for wrong in (
         "",
         "http://a",

@@ -70,10 +70,26 @@ def _scores(path: Path) -> Iterator[list[Row]]:
         ) from None
 
 
-def _agreed_labels(project: Project) -> Mapping[int, int]:
-    """Item -> the label that its readers agree on, under a rule that has to see all reads."""
-    found = snapshot_of_reads(project.store.current_reads(), len(project.store.classes), project.consensus)
-    return dict(zip(found.positions.tolist(), found.labels.tolist(), strict=True))
+class _Agreed(NamedTuple):
+    """What follows from all reads together."""
+
+    labels: Mapping[int, int]
+    """Item -> label, where readers agree."""
+    seen: Mapping[int, frozenset[int]]
+    """Item -> numbers of its reads."""
+
+
+def _agreed_labels(project: Project) -> _Agreed:
+    """What readers agree on under a rule that has to see all reads."""
+    standing = list(project.store.current_reads())
+    found = snapshot_of_reads(standing, len(project.store.classes), project.consensus)
+    seen: dict[int, set[int]] = {}
+    for read in standing:
+        seen.setdefault(read.item, set()).add(read.sequence)
+    return _Agreed(
+        dict(zip(found.positions.tolist(), found.labels.tolist(), strict=True)),
+        {item: frozenset(numbers) for item, numbers in seen.items()},
+    )
 
 
 class _ByItem:
@@ -98,7 +114,7 @@ def _labelled(
     events: list[StoredRead],
     names: tuple[str, ...],
     readers: dict[int, str],
-    agreed: Mapping[int, int] | None,
+    agreed: _Agreed | None,
 ) -> Labelled:
     """agreed: of items that were read; None = it follows from the reads of the item alone."""
     standing = current_among(events)
@@ -120,14 +136,15 @@ def _labelled(
 
 
 def _label_of(
-    position: int, scored: Row, standing: list[StoredRead], n_classes: int, agreed: Mapping[int, int] | None
+    position: int, scored: Row, standing: list[StoredRead], n_classes: int, agreed: _Agreed | None
 ) -> tuple[int, str]:
     """The label of an item, and where it comes from."""
-    if agreed is None:
+    # While the stream of all reads goes on, another one may have come, of which that state knows.
+    if agreed is None or agreed.seen.get(position, frozenset()) != {read.sequence for read in standing}:
         own = take_snapshot((read._replace(item=0) for read in standing), 1, n_classes) if standing else NOTHING
         found = int(own.labels[0]) if len(own.labels) else None
     else:
-        found = agreed.get(position)
+        found = agreed.labels.get(position)
     if found is not None:
         decided = any(read.kind == "adjudication" for read in standing)
         return found, "adjudicated" if decided else "read"

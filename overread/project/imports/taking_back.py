@@ -1,15 +1,18 @@
 """Taking back what a file brought that should not have been imported."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from uuid import uuid5
+from uuid import uuid4
 
 from overread.project.folder import Project
-from overread.project.imports.reading_in import IMPORTED, NAMESPACE, answers_of
+from overread.project.imports.reading_in import IMPORTED, answers_of
 from overread.project.imports.staging import Said, stage
 from overread.store import Read, Store, StoredRead, Withdrawal
 
 __all__ = ["take_back_reads"]
+
+REPEATS = "repeats"
+"""In what was shown: the number of the read that stands again."""
 
 
 def take_back_reads(project: Project, file: Path, reader: str | None, *, adjudicate: bool = False) -> int:
@@ -33,9 +36,9 @@ def _withdrawals(store: Store, batch: Sequence[Said]) -> list[Withdrawal]:
     wanted = {(said.item, ids.get(said.reader), said.kind, said.label) for said in batch}
     standing = store.standing_of(sorted({said.item for said in batch}))
     return [
-        Withdrawal(read.sequence, str(uuid5(NAMESPACE, f"take back {read.sequence}")), _said_again(store, read))
+        Withdrawal(read.sequence, str(uuid4()), _said_again(store, read))
         for read in standing
-        if read.shown == IMPORTED and _what(read) in wanted
+        if _was_imported(read) and _what(read) in wanted
     ]
 
 
@@ -43,27 +46,38 @@ def _what(read: StoredRead) -> tuple[object, ...]:
     return read.item, read.reader, read.kind, read.label
 
 
+def _was_imported(read: StoredRead) -> bool:
+    return {name: value for name, value in read.shown.items() if name != REPEATS} == IMPORTED
+
+
+def _before(read: StoredRead, events: Mapping[int, StoredRead]) -> StoredRead | None:
+    """What `read` took the place of, or the one that it repeats, however often; None where that is nothing."""
+    repeats = read.shown.get(REPEATS)
+    if isinstance(repeats, int):
+        original = events.get(repeats)
+        return None if original is None else _before(original, events)
+    return None if read.supersedes is None else events.get(read.supersedes)
+
+
 def _said_again(store: Store, read: StoredRead) -> Read | None:
     """What `read` took the place of, to be said again; None where that is nothing.
 
     Imported reads that say the same are passed over: the file brought them, too, with another comment.
     """
-    if read.supersedes is None:
-        return None
     events = {event.sequence: event for event in store.history(read.item)}
-    before = events.get(read.supersedes)
-    while before is not None and before.shown == IMPORTED and _what(before) == _what(read):
-        before = None if before.supersedes is None else events.get(before.supersedes)
+    before = _before(read, events)
+    while before is not None and _was_imported(before) and _what(before) == _what(read):
+        before = _before(before, events)
     if before is None or before.kind == "skip":
         return None
     return Read(
-        client_id=str(uuid5(NAMESPACE, f"again after {read.sequence}")),
+        client_id=str(uuid4()),
         item=before.item,
         reader=before.reader,
         kind=before.kind,
         label=before.label,
         round=before.round,
         comment=before.comment,
-        shown=before.shown,
+        shown={**before.shown, REPEATS: before.sequence},
         seconds=before.seconds,
     )

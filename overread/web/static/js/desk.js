@@ -33,6 +33,8 @@ export class Desk extends EventTarget {
     this.#outbox = outbox;
     this.#listen(outbox, "sent", ({ detail }) => this.#sent(detail));
     this.#listen(window, "online", () => this.refill());
+    // An answer that was refused is no longer waited for.
+    this.#listen(outbox, "changed", () => this.asked || this.tasks.length || this.refill());
     const every = (time, run) => this.#timers.push(setInterval(run, time));
     every(POLL, () => this.tasks.length || this.refill());
     every(CHECK, () => this.#check());
@@ -80,9 +82,10 @@ export class Desk extends EventTarget {
     if (this.#claiming || this.#outbox.entries.length || this.#ends.signal.aborted) return;
     this.#claiming = true;
     this.#answeredMeanwhile.clear();
-    const images = this.#again ? Math.min(HELD, this.tasks.length + this.#again) : HELD;
+    const again = this.#again > 0;
+    const images = again ? Math.min(HELD, this.tasks.length + this.#again) : HELD;
     try {
-      this.#take(await api.claim(images, this.#again > 0), images);
+      this.#take(await api.claim(images, again), images, again);
       this.trouble = null;
     } catch (failure) {
       if (!(failure instanceof api.Failure)) throw failure;
@@ -96,7 +99,8 @@ export class Desk extends EventTarget {
     }
     this.#changed();
     // What was answered while the server counted could not be asked for.
-    if (!this.asked && !this.trouble && this.tasks.length < HELD - 1) this.refill();
+    const isBehind = !this.asked || (this.#again > 0 && !again);
+    if (isBehind && !this.trouble && this.tasks.length < HELD - 1) this.refill();
   }
 
   /** Show the images that he skipped once more, each once: the server gives those first that he skipped first. */
@@ -105,8 +109,8 @@ export class Desk extends EventTarget {
     this.refill();
   }
 
-  #take({ round, tasks, progress }, images) {
-    if (this.#again) {
+  #take({ round, tasks, progress }, images, again) {
+    if (again) {
       const held = new Set(this.tasks.map(({ item }) => item));
       const fresh = tasks.filter(({ item }) => !held.has(item)).length;
       // Others may have read them meanwhile.

@@ -58,7 +58,7 @@ export class Outbox extends EventTarget {
       this.#tell("changed");
       return;
     }
-    if (last?.what === "read" && !last.tried) this.#keep(entries.slice(0, -1));
+    if (last && isOf(last) && !last.tried) this.#keep(entries.slice(0, -1));
     else this.#keep([...entries, { what: "undo", body: { client_id: makeId(), item } }]);
     this.hurry();
   }
