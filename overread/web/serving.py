@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 import uvicorn
 
 from overread.errors import RunError
-from overread.project.folder import check_images
+from overread.project.folder import check_images, open_project
 from overread.web.app import make_app
 from overread.web.names import is_loopback
 from overread.web.site import Site, open_site
@@ -53,6 +53,9 @@ def serve_project(folder: Path, how: Serving, say: Callable[[str], None]) -> Non
     """
     with _ended_by_sigterm(), _listen(how.host, how.port) as listening:
         address, port = listening.getsockname()[:2]
+        # Before anything is opened that waits for them.
+        with open_project(folder) as project:
+            check_images(folder, project.config.data)
         log_in = how.log_in or how.https or bool(how.public_names) or not is_loopback(address)
         with open_site(
             folder,
@@ -62,7 +65,6 @@ def serve_project(folder: Path, how: Serving, say: Callable[[str], None]) -> Non
             public_names=how.public_names,
             https=how.https,
         ) as site:
-            check_images(site.folder, site.config.data)
             if log_in:
                 _require_owner(site)
             say(_what_is_read(site))
