@@ -268,6 +268,7 @@ def test_the_committed_grids_are_valid(grid: Path, tmp_path: Path, monkeypatch: 
         "fewer-reads-finetune-development": 6 * 4 * 1,
         "ablation-development": 10 * 13 * 3,
         "forecast": 14 * 2 * 10,
+        "forecast-networks": 6 * 1 * 5,
         "forecast-trained": 4 * 3 * 3,
     }
     assert len(runs) == expected[grid.stem]
