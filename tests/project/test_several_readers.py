@@ -48,11 +48,13 @@ def fixture_judged(tmp_path: Path) -> tuple[Path, list[int]]:
     with open_project(folder, to_work=True) as project:
         learn_labels(project, Silent())
         true = [CLASSES.index(truth[item.id]) for item in project.store.items()]
-    rng = np.random.default_rng(0)
-    for item in range(80):
-        for who, skill in (("Ada", 0.97), ("Ben", 0.5), ("Cem", 0.5)):
-            right = rng.random() < skill
-            said(folder, item, true[item] if right else int(true[item] + rng.integers(1, 3)) % 3, who)
+        rng = np.random.default_rng(0)
+        people = {who: project.store.add_reader(who).id for who in ("Ada", "Ben", "Cem")}
+        for item in range(80):
+            for who, skill in (("Ada", 0.97), ("Ben", 0.5), ("Cem", 0.5)):
+                right = rng.random() < skill
+                label = true[item] if right else int(true[item] + rng.integers(1, 3)) % 3
+                project.store.record(Read(str(uuid4()), item, people[who], "label", label))
     return folder, true
 
 
