@@ -17,7 +17,7 @@ from overread.errors import RunError
 from overread.files import write_text
 from overread.project.begin import class_notes
 from overread.project.folder import check_images, open_project, save_state
-from overread.project.queue_file import disputed_file
+from overread.project.queue_file import disputed_file, write_disputed
 
 
 class Outcome(NamedTuple):
@@ -230,3 +230,25 @@ def test_an_error_about_the_order_is_there_before_what_learns(arguments: list[st
     done = subprocess.run([sys.executable, "-c", code], cwd=study.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("overread: ")
+
+
+def test_a_database_with_reads_is_no_leftover(call: Call, study: Path) -> None:
+    with open_project(study) as project:
+        project.store.add_reader("Ada")
+    (study / "project.json").unlink()
+    before = (study / "project.db").read_bytes()
+    again = ("init", str(study), "--images", str(study.parent / "images.npz"), "--set", "data.min_class_items=1")
+    for arguments in (("status", str(study)), again):
+        assert "restore" in refused(call(*arguments))
+    assert (study / "project.db").read_bytes() == before
+
+
+def test_columns_that_somebody_added_to_the_table_of_disputes_stay(study: Path) -> None:
+    write_disputed(study, 0, [("item 0", "")])
+    write_text(disputed_file(study, 0), "id,image,label,comment,reader\nitem 0,,disc,,Chief\n")
+    write_disputed(study, 0, [("item 0", ""), ("item 1", "x.png")])
+    assert disputed_file(study, 0).read_text().splitlines() == [
+        "id,image,label,comment,reader",
+        "item 0,,disc,,Chief",
+        "item 1,x.png,,,",
+    ]
