@@ -9,14 +9,13 @@ from overread.arrays import IntArray
 from overread.arrays.agreed import DAWID_SKENE, MAJORITY
 from overread.arrays.agreement import Agreement, krippendorff_alpha
 from overread.arrays.consensus import CANNOT_TELL, consensus_of_others
-from overread.project.agreement import compare_readers, describe_compared, opinions_in
+from overread.project.agreement import StandingReads, compare_readers, describe_compared, opinions_in
 from overread.project.folder import Project
 from overread.project.next_step import next_step
 from overread.project.queue_file import disputed_file
 from overread.project.snapshot import take_snapshot
 from overread.project.words import command, counted
 from overread.rng import generator
-from overread.store import Store
 
 __all__ = ["ReaderSaid", "Said", "describe", "next_step", "what_was_said"]
 
@@ -51,12 +50,11 @@ class Said(NamedTuple):
     """Items of which all who read them said that they cannot tell."""
 
 
-def what_was_said(store: Store, rule: str = MAJORITY) -> Said | None:
+def what_was_said(said: StandingReads, rule: str = MAJORITY) -> Said | None:
     """How much was read, and how well readers agree; None where nothing stands.
 
     rule: of consensus, by which items are disputed.  Time and memory grow with the reads, not with the items.
     """
-    said = opinions_in(store)
     if not said.standing:
         return None
     snapshot = take_snapshot(said.standing, said.n_items, said.n_classes, rule)
@@ -99,11 +97,12 @@ def describe(project: Project, *, readers: bool = False) -> str:
             if "repeats" in entry
         ]
         lines.append(_trust(project))
-    said = what_was_said(project.store, project.consensus)
+    standing = opinions_in(project.store)
+    said = what_was_said(standing, project.consensus)
     if said is not None:
         lines += ["", *_read_lines(project, said)]
     if readers:
-        compared = compare_readers(opinions_in(project.store))
+        compared = compare_readers(standing)
         nobody = ["No two readers have labelled the same image: there is nothing to compare."]
         lines += ["", *(nobody if compared is None else describe_compared(compared, project.store.classes))]
     return "\n".join([*lines, "", next_step(project)])
@@ -150,11 +149,9 @@ def _read_lines(project: Project, said: Said) -> Iterator[str]:
 
 def _way_to_decide(project: Project) -> str:
     folder, table = project.folder, disputed_file(project.folder, max(0, len(project.rounds) - 1))
-    by_hand = f"decide in {table}, and `{command('import', folder, table, '--adjudicate', '--reader', 'NAME')}`"
+    by_hand = f"in {table}, and `{command('import', folder, table, '--adjudicate', '--reader', 'NAME')}`"
     if project.consensus != MAJORITY:
         # The page knows of items with different labels, and these may have one read.
-        return by_hand
+        return f"decide {by_hand}"
     page = f"decide on the page, `{command('serve', folder)}`"
-    if not table.exists():
-        return page
-    return f"{page}, or in {table}, and `{command('import', folder, table, '--adjudicate', '--reader', 'NAME')}`"
+    return f"{page}, or {by_hand}" if table.exists() else page

@@ -3,6 +3,7 @@
 import threading
 import time
 
+from overread.project.agreement import opinions_in
 from overread.project.status import Said, what_was_said
 from overread.store import Store
 
@@ -31,7 +32,7 @@ class Overview:
         with self._lock:
             if sequence != self._sequence and time.monotonic() >= self._until:
                 started = time.monotonic()
-                self._said = what_was_said(self._store)
+                self._said = what_was_said(opinions_in(self._store))
                 seconds = time.monotonic() - started
                 self._sequence = sequence
                 self._until = started + (seconds / SHARE_OF_TIME if seconds > QUICK_SECONDS else 0.0)

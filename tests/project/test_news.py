@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from test_project import METHODS, answer, begun, imported, selected, updated
+from test_project import METHODS, answer, begun, disputed, imported, selected, updated
 
 from overread.errors import RunError
 from overread.files import write_text
@@ -81,12 +81,7 @@ def test_reads_between_rounds_are_learnt_by_an_update_of_their_own(learnt: tuple
 
 def test_late_and_decided_and_taken_back_labels_are_news(learnt: tuple[Path, dict[str, str]]) -> None:
     folder, truth = learnt
-    selected(folder, readers=2)
-    imported(folder, answer(folder, 1, truth), "A")
-    imported(folder, answer(folder, 1, truth, wrong=3), "B")
-    updated(folder)
-    table = disputed_file(folder, 1)
-    rows = list(csv.DictReader(table.read_text().splitlines()))
+    _, rows = disputed(folder, truth)
     with open_project(folder) as project:
         import_reads(project, reads_of(folder, {row["id"]: truth[row["id"]] for row in rows}), "C", adjudicate=True)
     assert asked(folder, news_of).changed == 3

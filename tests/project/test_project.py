@@ -167,14 +167,19 @@ def test_readers_who_fill_in_the_same_both_count(learnt: tuple[Path, dict[str, s
     assert "Krippendorff's alpha: 1.00" in _status(folder)
 
 
-def test_one_who_decides_ends_a_dispute(learnt: tuple[Path, dict[str, str]]) -> None:
-    folder, truth = learnt
+def disputed(folder: Path, truth: dict[str, str]) -> tuple[Path, list[dict[str, str]]]:
+    """The table of disputes, and its rows, after a round whose two readers do not agree on three items."""
     selected(folder, readers=2)
     imported(folder, answer(folder, 1, truth), "A")
     imported(folder, answer(folder, 1, truth, wrong=3), "B")
     updated(folder)
     table = disputed_file(folder, 1)
-    rows = list(csv.DictReader(table.read_text().splitlines()))
+    return table, list(csv.DictReader(table.read_text().splitlines()))
+
+
+def test_one_who_decides_ends_a_dispute(learnt: tuple[Path, dict[str, str]]) -> None:
+    folder, truth = learnt
+    table, rows = disputed(folder, truth)
     assert len(rows) == 3
     assert list(rows[0]) == ["id", "image", "label", "comment"]
     write_text(table, "id,label\n" + "".join(f"{row['id']},{truth[row['id']]}\n" for row in rows))

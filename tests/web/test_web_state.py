@@ -11,6 +11,7 @@ from web_sites import HOME
 
 from overread.arrays.agreement import krippendorff_alpha
 from overread.project import status
+from overread.project.agreement import opinions_in
 from overread.project.folder import open_project, read_state, save_state
 from overread.project.status import describe, what_was_said
 from overread.store import Read, Store
@@ -119,12 +120,12 @@ def test_no_work_grows_with_the_items_that_nobody_read(tmp_path: Path, monkeypat
     monkeypatch.setattr(status, "krippendorff_alpha", measured)
     with Store.create(tmp_path / "reads.db", ("a", "b", "c")) as store:
         store.add_items((str(i), 0) for i in range(5000))
-        assert what_was_said(store) is None
+        assert what_was_said(opinions_in(store)) is None
         people = [store.add_reader(name).id for name in ("ada", "ben")]
         for item in (4999, 17):
             for person in people:
                 store.record(Read(str(uuid4()), item, person, "label", 1))
-        said = what_was_said(store)
+        said = what_was_said(opinions_in(store))
     assert said is not None
     assert [one.with_others for one in said.readers] == [1.0, 1.0]
     assert sizes == [2]
